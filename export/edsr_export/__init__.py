@@ -1,0 +1,1 @@
+"""Fold trained networks and write them as ONNX, proven equal."""

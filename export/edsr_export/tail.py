@@ -1,0 +1,111 @@
+"""Tail collapse: the linear tail of EDSR and MDSR as one 5x5 convolution and one pixel shuffle, exact everywhere.
+
+There is no activation after the body, so convolution, pixel shuffle, (again), convolution is one affine map. Seen at
+LR resolution it is a 5x5 convolution from F to 3*s^2 channels followed by one pixel shuffle, except in the outermost
+ring of LR pixels: there the zero padding *between* the convolutions cuts off contributions that a single convolution
+would have. In the ring the map is still affine and still invariant along each side, so rows, columns and corners get
+small kernels of their own, and the nine regions are put together again.
+"""
+
+from collections.abc import Iterator
+from itertools import product
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+RADIUS = 2  # LR pixels that one pixel of the tail's output can see, for any number of 3x3 convolutions and shuffles
+MIN_SIDE = RADIUS + 1  # below that, a pixel is in the first and in the last ring at once
+
+_SIDES = ("first", "inner", "last")
+
+
+def is_linear(tail: nn.Module) -> bool:
+    """True if the tail is made of convolutions and pixel shuffles only."""
+    return all(isinstance(m, nn.Conv2d | nn.PixelShuffle) for m in tail.modules() if not any(m.children()))
+
+
+def is_single_convolution(tail: nn.Module) -> bool:
+    """True if the tail is one convolution and at most one pixel shuffle: nothing is left to collapse."""
+    leaves = [m for m in tail.modules() if not any(m.children())]
+    return [type(m) for m in leaves] in ([nn.Conv2d], [nn.Conv2d, nn.PixelShuffle])
+
+
+def collapse(tail: nn.Module, in_channels: int, scale: int) -> "CollapsedTail":
+    """Read the kernels of a linear tail off its impulse responses.
+
+    Args:
+        tail: linear (see ``is_linear``), zero padded to keep the size, seeing ``RADIUS`` LR pixels; float64.
+        in_channels: feature maps at its input.
+        scale: its enlargement.
+
+    Returns:
+        An equal module, for inputs of at least ``MIN_SIDE`` pixels a side.
+    """
+    collapsed = CollapsedTail(in_channels, 3 * scale**2, scale)
+    for (vertical, horizontal), conv in collapsed.regions():
+        kernel, bias = _response(tail, in_channels, scale, vertical, horizontal)
+        with torch.no_grad():
+            conv.weight.copy_(kernel)
+            conv.bias.copy_(bias)
+    return collapsed
+
+
+class CollapsedTail(nn.Module):
+    """Nine convolutions, one for each kind of place: inner part, four sides, four corners; then one pixel shuffle."""
+
+    def __init__(self, in_channels: int, out_channels: int, scale: int) -> None:
+        super().__init__()
+        for vertical, horizontal in product(_SIDES, _SIDES):
+            size = (_extent(vertical), _extent(horizontal))
+            # one LR pixel less than "same" padding: the ring is left to the other convolutions
+            padding = (int(vertical == "inner"), int(horizontal == "inner"))
+            conv = nn.Conv2d(in_channels, out_channels, size, padding=padding, dtype=torch.float64)
+            self.add_module(f"{vertical}_{horizontal}", conv)
+        self.shuffle = nn.PixelShuffle(scale)
+
+    def regions(self) -> Iterator[tuple[tuple[str, str], nn.Conv2d]]:
+        """((vertical side, horizontal side), convolution) of each of the nine regions."""
+        for vertical, horizontal in product(_SIDES, _SIDES):
+            yield (vertical, horizontal), self.get_submodule(f"{vertical}_{horizontal}")  # type: ignore[misc]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, F, H, W) -> (N, 3, scale*H, scale*W); H, W >= ``MIN_SIDE``."""
+        convs = dict(self.regions())
+        rows = []
+        for vertical in _SIDES:
+            strip = _cut(x, 2, vertical)
+            rows.append(torch.cat([convs[vertical, side](_cut(strip, 3, side)) for side in _SIDES], dim=3))
+        return self.shuffle(torch.cat(rows, dim=2))
+
+
+def _cut(x: Tensor, dim: int, side: str) -> Tensor:
+    if side == "inner":
+        return x
+    return x.narrow(dim, 0, MIN_SIDE) if side == "first" else x[(slice(None),) * dim + (slice(-MIN_SIDE, None),)]
+
+
+def _extent(side: str) -> int:
+    return 2 * RADIUS + 1 if side == "inner" else MIN_SIDE
+
+
+def _response(tail: nn.Module, channels: int, scale: int, vertical: str, horizontal: str) -> tuple[Tensor, Tensor]:
+    """Derivative of one output cell by every input pixel that it sees, and its value for zero input.
+
+    The probe is as large as what the cell sees, and the cell lies in it so that the picture's border, where there is
+    one, is the probe's border. Derivatives by one backward pass per output channel: outputs are far fewer than inputs.
+    """
+    with torch.enable_grad():
+        probe = torch.zeros(1, channels, _extent(vertical), _extent(horizontal), dtype=torch.float64)
+        probe.requires_grad_(True)
+        cells = functional.pixel_unshuffle(tail(probe), scale)
+        cell = cells[0, :, _position(vertical), _position(horizontal)]
+        (kernel,) = torch.autograd.grad(
+            cell, probe, torch.eye(len(cell), dtype=torch.float64), is_grads_batched=True
+        )
+    return kernel.squeeze(1), cell.detach()
+
+
+def _position(side: str) -> int:
+    """Where on its probe an output of this kind lies."""
+    return {"first": 0, "inner": RADIUS, "last": MIN_SIDE - 1}[side]

@@ -1,0 +1,1 @@
+"""Upscale pictures with exported networks; needs neither PyTorch nor ONNX."""

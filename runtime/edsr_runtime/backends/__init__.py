@@ -1,0 +1,1 @@
+"""What runs a model: one module per inference engine, behind one small interface."""

@@ -1,0 +1,46 @@
+"""The interface between the upscaler and an inference engine."""
+
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+class Backend(Protocol):
+    """A loaded model. Calls from several threads are allowed; they may run one after another."""
+
+    name: str
+    """``openvino``, ``onnxruntime``."""
+    device: str
+    """Where it runs and with what, for people: ``CPU, AVX512-BF16``."""
+    precision: Precision
+    """Of the convolutions."""
+
+    def run_float(self, lr: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(N, 3, H, W) of 0..255 -> (N, 3, sH, sW), not clamped; may hold NaN."""
+        ...
+
+    def run_uint8(self, lr: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """(N, H, W, 3) -> (N, sH, sW, 3), clamped and rounded half to even.
+
+        Raises:
+            NonFiniteError: NaN or infinity inside, which a uint8 cannot show.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give back memory; no call may follow."""
+        ...
+
+
+class NonFiniteError(Exception):
+    """A network's output is not a number somewhere; the upscaler decides what follows."""
+
+
+def to_uint8(sr: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """(N, 3, H, W) float -> (N, H, W, 3) uint8, clamped and rounded half to even; NonFiniteError on NaN, infinity."""
+    if not np.isfinite(sr).all():
+        raise NonFiniteError
+    return np.rint(np.clip(sr, 0, 255)).astype(np.uint8).transpose(0, 2, 3, 1)

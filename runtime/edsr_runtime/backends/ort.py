@@ -1,0 +1,65 @@
+"""onnxruntime: the portable backend, and CUDA where onnxruntime-gpu is installed."""
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from edsr_runtime.backends.base import Precision, to_uint8
+from edsr_runtime.contract import Contract
+from edsr_runtime.cpu import cpu_flags
+from edsr_runtime.errors import EnvironmentUnfitError, ModelFileError
+
+_QUIET = 3  # errors only; they come back as exceptions anyway
+
+
+class OnnxRuntimeBackend:
+    """One model in one session; onnxruntime allows calls from several threads."""
+
+    name = "onnxruntime"
+
+    def __init__(self, path: Path, contract: Contract, precision: Precision | None, threads: int | None = None) -> None:
+        """Read a model; see ``OpenVinoBackend``.
+
+        Raises:
+            ModelFileError: onnxruntime cannot read the file.
+            EnvironmentUnfitError: a precision other than the file's.
+        """
+        if precision not in (None, contract.precision):
+            raise EnvironmentUnfitError(
+                f"onnxruntime computes in the precision of the file, {contract.precision}, not {precision}: "
+                "use --precision auto, or --backend openvino"
+            )
+        self.precision: Precision = contract.precision
+        options = ort.SessionOptions()
+        options.log_severity_level = _QUIET
+        if threads is not None:
+            options.intra_op_num_threads = threads
+        wanted = [p for p in ("CUDAExecutionProvider", "CPUExecutionProvider") if p in ort.get_available_providers()]
+        try:
+            self._session: ort.InferenceSession | None = ort.InferenceSession(str(path), options, providers=wanted)
+        except Exception as err:  # onnxruntime's exceptions have no common base but this
+            raise ModelFileError(f"{path}: onnxruntime cannot read it. Copy or export it again.") from err
+        on_gpu = self._session.get_providers()[0] == "CUDAExecutionProvider"
+        self.device = "CUDA" if on_gpu else "CPU, " + cpu_flags().describe("fp32")
+        self._io = contract.io
+
+    def run_float(self, lr: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See ``Backend``."""
+        return np.asarray(self._run(lr), np.float32)
+
+    def run_uint8(self, lr: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """See ``Backend``."""
+        if self._io == "uint8":
+            return np.asarray(self._run(lr), np.uint8)
+        return to_uint8(self.run_float(lr.transpose(0, 3, 1, 2).astype(np.float32)))
+
+    def close(self) -> None:
+        """See ``Backend``."""
+        self._session = None
+
+    def _run(self, lr: NDArray[np.generic]) -> object:
+        assert self._session is not None, "closed"
+        (sr,) = self._session.run(None, {"input": np.ascontiguousarray(lr)})
+        return sr

@@ -1,0 +1,1 @@
+"""Train super-resolution networks, to checkpoints that carry their configuration."""
