@@ -12,15 +12,42 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=EdsrCommand)
-@click.option("--ckpt", type=click.Path(path_type=Path), required=True, help="Checkpoint: ours, EDSR-PyTorch, BasicSR, mmagic.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="File ending in .onnx, or folder. Default: beside the checkpoint.")
+@click.option(
+    "--ckpt", type=click.Path(path_type=Path), required=True, help="Checkpoint: ours, EDSR-PyTorch, BasicSR, mmagic."
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="File ending in .onnx, or folder. Default: beside the checkpoint.",
+)
 @click.option("--scale", "scales", type=int, multiple=True, help="Scale head to write; may be repeated. Default: all.")
-@click.option("--precision", type=click.Choice(["fp32", "fp16"]), default="fp32", show_default=True, help="fp16 is for TensorRT engines.")
-@click.option("--io", type=click.Choice(["float", "uint8"]), default="float", show_default=True, help="float: float32 NCHW. uint8: uint8 NHWC, rounded inside.")
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "fp16"]),
+    default="fp32",
+    show_default=True,
+    help="fp16 is for TensorRT engines.",
+)
+@click.option(
+    "--io",
+    type=click.Choice(["float", "uint8"]),
+    default="float",
+    show_default=True,
+    help="float: float32 NCHW. uint8: uint8 NHWC, rounded inside.",
+)
 @click.option("--self-ensemble", is_flag=True, help="Average the eight flips and rotations inside the graph.")
 @click.option("--opset", type=int, default=20, show_default=True, help="ONNX operator set, 18 to 25.")
-@click.option("--res-scale", type=float, help="Residual scaling, where the checkpoint does not tell: 0.1 in the published EDSR, 1 in the baseline.")
-@click.option("--no-collapse", is_flag=True, help="Keep the tail as it is: larger and slower, but takes pictures with a side of 1 or 2.")
+@click.option(
+    "--res-scale",
+    type=float,
+    help="Residual scaling, where the checkpoint does not tell: 0.1 in the published EDSR, 1 in the baseline.",
+)
+@click.option(
+    "--no-collapse",
+    is_flag=True,
+    help="Keep the tail as it is: larger and slower, but takes pictures with a side of 1 or 2.",
+)
 @click.option("--force", is_flag=True, help="Replace existing files.")
 def main(
     ckpt: Path,
@@ -54,7 +81,7 @@ def summary(exported: "Exported") -> str:
     contract, before, after = exported.contract, exported.before, exported.after
     parity = contract.parity
     lines = [
-        f"{exported.path}: {contract.architecture} x{contract.scale}, {contract.precision}, {contract.io} input and output"
+        f"{exported.path}: {contract.architecture} x{contract.scale}, {contract.precision}, {contract.io} in and out"
         + (", self-ensemble inside" if contract.self_ensemble else ""),
         *(f"  folded: {fold}" for fold in contract.folds),
         f"  parameters: {before.parameters / 1e3:,.0f} K -> {after.parameters / 1e3:,.0f} K",

@@ -10,6 +10,9 @@ from edsr_runtime.dihedral import VIEWS, View
 class Deployed(nn.Module):
     """Folded network; subtracts the mean in FP32, runs in ``precision``, ends in FP32."""
 
+    shift_in: Tensor | None
+    shift_out: Tensor | None
+
     def __init__(self, folded: Folded, precision: torch.dtype) -> None:
         super().__init__()
         self.scale = folded.scale

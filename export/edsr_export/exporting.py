@@ -1,5 +1,6 @@
 """From a checkpoint to proven ONNX files: the work behind the command ``edsr-export``."""
 
+import dataclasses
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -98,13 +99,13 @@ def export_checkpoint(
     loaded = load_network(checkpoint, res_scale=res_scale)
     for line in loaded.notes:
         note(line)
-    available: tuple[int, ...] = loaded.config.scales  # type: ignore[attr-defined]
+    available = loaded.network.scales
     wanted = options.scales or available
     if unknown := [scale for scale in wanted if scale not in available]:
         raise EdsrError(f"{checkpoint}: has no head for scale {unknown[0]}, only for {', '.join(map(str, available))}")
     paths = {s: _output_path(checkpoint, output, options, s, several=len(available) > 1) for s in wanted}
     if len(set(paths.values())) < len(wanted):
-        raise EdsrError(f"-o {output} is one file for the scales {', '.join(map(str, wanted))}: pass a folder or --scale")
+        raise EdsrError(f"-o {output} is one file for {len(wanted)} scales: pass a folder, or one --scale")
     for path in paths.values():
         if path.exists() and not overwrite:
             raise EdsrError(f"{path} exists: pass --force to replace it, or another -o")
@@ -119,16 +120,16 @@ def _output_path(checkpoint: Path, output: Path | None, options: ExportOptions, 
 
 
 def _export_branch(loaded: LoadedNetwork, scale: int, path: Path, options: ExportOptions) -> Exported:
-    branch: Branch = loaded.network.branch(scale).eval()  # type: ignore[operator]
-    folded = _fold(branch, loaded, options)
+    branch = loaded.network.branch(scale).eval()
+    folded = _fold(branch, options)
     deployed = Deployed(folded, torch.float16 if options.precision == "fp16" else torch.float32)
     min_side = MIN_SIDE if isinstance(folded.tail, CollapsedTail) else 1
     model = _graph(deployed, options, min_side)
     contract = Contract(
         architecture=loaded.architecture,
         scale=scale,
-        n_resblocks=loaded.config.n_resblocks,  # type: ignore[attr-defined]
-        n_feats=loaded.config.n_feats,  # type: ignore[attr-defined]
+        config=dataclasses.asdict(loaded.config),
+        n_feats=max(m.out_channels for m in branch.features.modules() if isinstance(m, nn.Conv2d)),
         folds=folded.folds,
         range_shift=folded.range_shift,
         mean=_mean(branch),
@@ -146,11 +147,10 @@ def _export_branch(loaded: LoadedNetwork, scale: int, path: Path, options: Expor
     return Exported(path, contract, size, cost_at_paper_size(branch, scale), cost_at_paper_size(deployed, scale))
 
 
-def _fold(branch: Branch, loaded: LoadedNetwork, options: ExportOptions) -> Folded:
+def _fold(branch: Branch, options: ExportOptions) -> Folded:
     half = options.precision == "fp16"
     return fold(
         branch,
-        n_feats=loaded.config.n_feats,  # type: ignore[attr-defined]
         collapse_tail=options.collapse_tail,
         mean_in_bias=not half,  # after FP16 it is added in FP32: that halves the rounding error of the network
         range_shift=choose_range_shift(branch) if half else 0,
@@ -161,7 +161,9 @@ def _graph(deployed: Deployed, options: ExportOptions, min_side: int) -> ModelPr
     if options.precision == "fp16":
         for name, tensor in deployed.state_dict().items():
             if not torch.isfinite(tensor).all():
-                raise GateError(f"{name} has values beyond {_FP16_MAX:g}, the largest of FP16. Export with --precision fp32.")
+                raise GateError(
+                    f"{name} has values beyond {_FP16_MAX:g}, the largest of FP16. Export with --precision fp32."
+                )
     module: nn.Module = SelfEnsemble(deployed) if options.self_ensemble else deployed
     uint8 = options.io == "uint8"
     module = Uint8Pictures(module) if uint8 else module

@@ -39,12 +39,11 @@ class Folded:
 
 
 @torch.no_grad()
-def fold(branch: Branch, *, n_feats: int, collapse_tail: bool, mean_in_bias: bool, range_shift: int) -> Folded:
+def fold(branch: Branch, *, collapse_tail: bool, mean_in_bias: bool, range_shift: int) -> Folded:
     """Fold a copy of ``branch``.
 
     Args:
         branch: one scale of a network; not changed.
-        n_feats: feature maps at the tail's input.
         collapse_tail: make one 5x5 convolution of a linear tail.
         mean_in_bias: add the mean in the last convolution's bias; otherwise it comes back as ``shift_out``, to be added
             in FP32 after a network in FP16.
@@ -65,7 +64,7 @@ def fold(branch: Branch, *, n_feats: int, collapse_tail: bool, mean_in_bias: boo
         done.append("mean into the bias of the last convolution")
     tail: nn.Module = work.tail
     if collapse_tail and is_linear(tail) and not is_single_convolution(tail):
-        tail = collapse(tail, n_feats, work.scale)
+        tail = collapse(tail, work.scale)
         done.append(f"tail into one 5x5 convolution to {3 * work.scale**2} channels, border ring exact")
     shift_out = None if mean_in_bias else mean.view(1, 3, 1, 1)
     return Folded(work.scale, work.features, tail, shift_in.view(1, 3, 1, 1), shift_out, range_shift, tuple(done))
@@ -142,9 +141,7 @@ def _transform_output(tail: nn.Module, color: Tensor, offset: Tensor) -> None:
     last = [m for m in tail.modules() if isinstance(m, nn.Conv2d)][-1]
     assert last.bias is not None
     cells = last.out_channels // 3
-    weight = last.weight.unflatten(0, (3, cells))
-    bias = last.bias.unflatten(0, (3, cells))
+    weight = last.weight.reshape(3, cells, *last.weight.shape[1:])
+    bias = last.bias.reshape(3, cells)
     last.weight.copy_(torch.einsum("cd,dkiyx->ckiyx", color, weight).flatten(0, 1))
     last.bias.copy_((color @ bias + offset[:, None]).flatten())
-
-

@@ -31,21 +31,22 @@ def is_single_convolution(tail: nn.Module) -> bool:
     return [type(m) for m in leaves] in ([nn.Conv2d], [nn.Conv2d, nn.PixelShuffle])
 
 
-def collapse(tail: nn.Module, in_channels: int, scale: int) -> "CollapsedTail":
+def collapse(tail: nn.Module, scale: int) -> "CollapsedTail":
     """Read the kernels of a linear tail off its impulse responses.
 
     Args:
         tail: linear (see ``is_linear``), zero padded to keep the size, seeing ``RADIUS`` LR pixels; float64.
-        in_channels: feature maps at its input.
         scale: its enlargement.
 
     Returns:
         An equal module, for inputs of at least ``MIN_SIDE`` pixels a side.
     """
+    in_channels = next(m.in_channels for m in tail.modules() if isinstance(m, nn.Conv2d))
     collapsed = CollapsedTail(in_channels, 3 * scale**2, scale)
-    for (vertical, horizontal), conv in collapsed.regions():
+    for vertical, horizontal, conv in collapsed.regions():
         kernel, bias = _response(tail, in_channels, scale, vertical, horizontal)
         with torch.no_grad():
+            assert conv.bias is not None
             conv.weight.copy_(kernel)
             conv.bias.copy_(bias)
     return collapsed
@@ -64,19 +65,22 @@ class CollapsedTail(nn.Module):
             self.add_module(f"{vertical}_{horizontal}", conv)
         self.shuffle = nn.PixelShuffle(scale)
 
-    def regions(self) -> Iterator[tuple[tuple[str, str], nn.Conv2d]]:
-        """((vertical side, horizontal side), convolution) of each of the nine regions."""
+    def regions(self) -> Iterator[tuple[str, str, nn.Conv2d]]:
+        """(vertical side, horizontal side, convolution) of each of the nine regions."""
         for vertical, horizontal in product(_SIDES, _SIDES):
-            yield (vertical, horizontal), self.get_submodule(f"{vertical}_{horizontal}")  # type: ignore[misc]
+            conv = self.get_submodule(f"{vertical}_{horizontal}")
+            assert isinstance(conv, nn.Conv2d)
+            yield vertical, horizontal, conv
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, F, H, W) -> (N, 3, scale*H, scale*W); H, W >= ``MIN_SIDE``."""
-        convs = dict(self.regions())
+        convs = {(vertical, horizontal): conv for vertical, horizontal, conv in self.regions()}
         rows = []
         for vertical in _SIDES:
             strip = _cut(x, 2, vertical)
             rows.append(torch.cat([convs[vertical, side](_cut(strip, 3, side)) for side in _SIDES], dim=3))
-        return self.shuffle(torch.cat(rows, dim=2))
+        sr: Tensor = self.shuffle(torch.cat(rows, dim=2))
+        return sr
 
 
 def _cut(x: Tensor, dim: int, side: str) -> Tensor:
@@ -100,9 +104,7 @@ def _response(tail: nn.Module, channels: int, scale: int, vertical: str, horizon
         probe.requires_grad_(True)
         cells = functional.pixel_unshuffle(tail(probe), scale)
         cell = cells[0, :, _position(vertical), _position(horizontal)]
-        (kernel,) = torch.autograd.grad(
-            cell, probe, torch.eye(len(cell), dtype=torch.float64), is_grads_batched=True
-        )
+        (kernel,) = torch.autograd.grad(cell, probe, torch.eye(len(cell), dtype=torch.float64), is_grads_batched=True)
     return kernel.squeeze(1), cell.detach()
 
 

@@ -18,8 +18,8 @@ OPSETS = range(18, 26)
 DEFAULT_OPSET = 20  # PyTorch's own default; TensorRT 11 reads 9..25, and no operator used here changed after 19
 _EXAMPLE_SIDE = 12  # any size will do: the graph does not depend on it
 _OPERATORS = frozenset(
-    "Add Cast Clip Concat Constant Conv DepthToSpace Div Mul PRelu Relu Round Slice Sub Transpose".split()
-)
+    {"Add", "Cast", "Clip", "Concat", "Constant", "Conv", "DepthToSpace", "Div", "Mul", "PRelu", "Relu"}
+) | {"Round", "Slice", "Sub", "Transpose"}
 
 
 def to_onnx(module: nn.Module, *, uint8: bool, min_side: int, scale: int, opset: int = DEFAULT_OPSET) -> ModelProto:
@@ -95,7 +95,9 @@ def _strip(model: ModelProto) -> None:
 def _check(model: ModelProto, height: int, width: int, scale: int) -> None:
     unknown = sorted({n.op_type for n in model.graph.node} - _OPERATORS)
     if unknown:
-        raise GateError(f"the graph has the operators {', '.join(unknown)}, which nobody has proven. Nothing was written.")
+        raise GateError(
+            f"the graph has the operators {', '.join(unknown)}, which nobody has proven. Nothing was written."
+        )
     for value, factor in ((model.graph.input[0], ""), (model.graph.output[0], f"{scale}*" if scale > 1 else "")):
         dims = value.type.tensor_type.shape.dim
         found = [dims[0].dim_param, dims[height].dim_param, dims[width].dim_param]

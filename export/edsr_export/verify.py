@@ -88,5 +88,7 @@ def compare(
         squares, count = squares + float((difference**2).sum()), count + difference.size
     rms = float(np.sqrt(squares / count))
     if not uint8 and rms > tolerance.rms:
-        raise GateError(f"ONNX and PyTorch differ by {rms:.2g} grey levels rms (allowed {tolerance.rms:g}). Nothing was written.")
+        raise GateError(
+            f"ONNX and PyTorch differ by {rms:.2g} grey levels rms (allowed {tolerance.rms:g}). Nothing was written."
+        )
     return Parity(largest, rms, shapes)

@@ -6,6 +6,8 @@ imported, and a model's contract is read without loading the model.
 
 import dataclasses
 import json
+import math
+import reprlib
 import typing
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ from edsr_runtime.protobuf import read_metadata
 
 METADATA_KEY = "edsr_toolkit.contract"
 SCHEMA = 1
+_NAMED_FIELDS = 3  # how many an error names
 
 
 @dataclass(frozen=True)
@@ -38,10 +41,10 @@ class Contract:
     """``edsr`` or ``mdsr``: the family the checkpoint belonged to."""
     scale: int
     """Enlargement of height and width."""
-    n_resblocks: int
-    """Residual blocks in the body."""
+    config: dict[str, Any]
+    """What the network was built from: blocks, feature maps, residual scaling, ... as in its checkpoint."""
     n_feats: int
-    """Feature maps per convolution."""
+    """Feature maps of the widest layer at LR resolution; memory goes by it."""
     folds: tuple[str, ...]
     """What was folded, in the order it was done."""
     range_shift: int
@@ -77,21 +80,30 @@ class Contract:
         """
         try:
             data = json.loads(text)
-        except ValueError as err:
+        except (ValueError, RecursionError) as err:
             raise ModelFileError(f"{origin}: its contract is not JSON ({err}). Export the checkpoint again.") from err
         if not isinstance(data, dict) or data.pop("schema", None) != SCHEMA:
             raise ModelFileError(f"{origin}: its contract is not of schema {SCHEMA}. Export the checkpoint again.")
-        contract = _build(cls, data, origin)
+        contract = _build(cls, data, f"{origin}: its contract")
         assert isinstance(contract, cls)
         contract._check(origin)
         return contract
 
     def _check(self, origin: str) -> None:
-        limits = {"scale": (1, 16), "receptive_radius": (0, 100_000), "min_side": (1, 100_000)}
+        limits = {
+            "scale": (1, 16),
+            "n_resblocks": (0, 100_000),
+            "n_feats": (1, 100_000),
+            "range_shift": (0, 100),
+            "receptive_radius": (0, 100_000),
+            "min_side": (1, 100_000),
+        }
         for name, (low, high) in limits.items():
             value = getattr(self, name)
             if not low <= value <= high:
-                raise ModelFileError(f"{origin}: its contract says {name} = {value}, expected {low} to {high}")
+                raise ModelFileError(
+                    f"{origin}: its contract says {name} = {reprlib.repr(value)}, expected {low} to {high}"
+                )
 
 
 def read_contract(path: Path) -> Contract:
@@ -100,7 +112,11 @@ def read_contract(path: Path) -> Contract:
     Raises:
         ModelFileError: no such file, not ONNX, or exported by something else.
     """
-    if not path.is_file():
+    try:
+        is_file = path.is_file()
+    except OSError as err:  # its folder may not be entered
+        raise ModelFileError(f"{path}: cannot be read ({err.strerror})") from err
+    if not is_file:
         raise ModelFileError(f"{path}: no such file; expected an ONNX file written by edsr-export")
     metadata = read_metadata(path)
     if METADATA_KEY not in metadata:
@@ -116,8 +132,11 @@ def _build(cls: type, data: Any, origin: str) -> Any:
     if not isinstance(data, dict) or set(data) != set(hints):
         given = set(data) if isinstance(data, dict) else set()
         missing, unknown = sorted(set(hints) - given), sorted(given - set(hints))
-        raise ModelFileError(f"{origin}: its contract lacks {missing} and has unknown {unknown}")
-    return cls(**{name: _convert(hints[name], data[name], f"{origin}: contract field {name}") for name in hints})
+        raise ModelFileError(
+            f"{origin} does not have the fields that this version knows (missing: {_names(missing)}; "
+            f"unknown: {_names(unknown)}). Export the checkpoint again."
+        )
+    return cls(**{name: _convert(hints[name], data[name], f"{origin}, field {name},") for name in hints})
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:
@@ -132,8 +151,22 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         items = arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments
         if len(items) == len(value):
             return tuple(_convert(t, v, where) for t, v in zip(items, value, strict=True))
-    if hint is float and type(value) in (int, float):
+    if hint is float and type(value) in (int, float) and _is_finite(value):
         return float(value)
+    if kind is dict and isinstance(value, dict):
+        return value
     if kind is None and type(value) is hint:
         return value
-    raise ModelFileError(f"{where} is {value!r}, expected {hint}")
+    expected = hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
+    raise ModelFileError(f"{where} is {reprlib.repr(value)}, expected {expected}. Export the checkpoint again.")
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # JSON allows integers of any length
+        return False
+
+
+def _names(fields: list[str]) -> str:
+    return ", ".join(reprlib.repr(field) for field in fields[:_NAMED_FIELDS]) or "none"

@@ -44,9 +44,7 @@ class MissingDependencyError(EdsrError):
     exit_code = 4
 
     def __init__(self, package: str, extra: str) -> None:
-        super().__init__(
-            f"{package} could not be imported. Install it with: pip install 'edsr-toolkit[{extra}]'"
-        )
+        super().__init__(f"{package} could not be imported. Install it with: pip install 'edsr-toolkit[{extra}]'")
 
 
 class EnvironmentUnfitError(EdsrError):

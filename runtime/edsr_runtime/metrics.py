@@ -2,12 +2,14 @@
 
 Two protocols, each with an id that is printed beside its numbers:
 
-``paper-y``: luma (BT.601 studio range, MATLAB ``rgb2ycbcr``), ``scale`` border pixels shaved; Set5, Set14, B100, Urban100.
+``paper-y``: luma (BT.601 studio range, MATLAB ``rgb2ycbcr``), ``scale`` border pixels shaved; for Set5, Set14, B100 and
+Urban100.
 ``paper-div2k``: RGB, ``scale + 6`` border pixels shaved; DIV2K validation (Lim et al., arXiv:1707.02921, section 4.1).
 
 Luma stays in floating point: rounding it to uint8 lowers PSNR by 0.02 to 0.08 dB.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -80,12 +82,16 @@ def _as_float(image: Uint8Image) -> FloatPlane:
     return image.astype(np.float64)
 
 
-def _shaved(sr: Uint8Image, hr: Uint8Image, shave: int, view: Callable[[Uint8Image], FloatPlane]) -> tuple[FloatPlane, FloatPlane]:
+def _shaved(
+    sr: Uint8Image, hr: Uint8Image, shave: int, view: Callable[[Uint8Image], FloatPlane]
+) -> tuple[FloatPlane, FloatPlane]:
     for name, image in (("SR", sr), ("HR", hr)):
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise ShapeError(f"{name} picture: expected (H, W, 3) uint8, got {image.shape} {image.dtype}")
     if sr.shape != hr.shape:
         raise ShapeError(f"SR is {sr.shape[:2]} and HR is {hr.shape[:2]} (HxW): crop HR to scale times the LR size")
+    if shave < 0:
+        raise ShapeError(f"shave is {shave}, expected 0 or more pixels")
     height, width = sr.shape[:2]
     if min(height, width) <= 2 * shave:
         raise ShapeError(f"nothing is left of {height}x{width} (HxW) after shaving {shave} pixels from each side")
@@ -95,7 +101,7 @@ def _shaved(sr: Uint8Image, hr: Uint8Image, shave: int, view: Callable[[Uint8Ima
 
 def _psnr(a: FloatPlane, b: FloatPlane) -> float:
     mse = float(np.mean((a - b) ** 2))
-    return float("inf") if mse == 0 else 10 * np.log10(_PEAK**2 / mse)
+    return math.inf if mse == 0 else 10 * math.log10(_PEAK**2 / mse)
 
 
 def _ssim(a: FloatPlane, b: FloatPlane) -> float:

@@ -1,20 +1,23 @@
 """Reads ``metadata_props`` of an ONNX file without the onnx package and without reading the weights.
 
 An ONNX file is one protobuf message, ModelProto: fields one after another, each with a tag (number and wire type).
-Only field 14 (metadata_props: key = 1, value = 2) is read; all others, above all the graph, are skipped by length.
+Only field 14 (metadata_props: key = 1, value = 2) is read; all others are skipped by length, above all the graph
+(field 7), without which it is no model.
 Source: onnx/onnx.proto3 and the protobuf encoding specification.
 """
 
 import io
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from edsr_runtime.errors import ModelFileError
 
-_METADATA_PROPS, _KEY, _VALUE = 14, 1, 2
+_GRAPH, _METADATA_PROPS, _KEY, _VALUE = 7, 14, 1, 2
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _MAX_ENTRY_BYTES = 1 << 20  # a contract has about a kilobyte
+_MAX_FIELDS = 100_000  # a model has some tens; a large file of something else must not keep us for minutes
 
 
 class _DamagedError(Exception):
@@ -30,14 +33,18 @@ def read_metadata(path: Path) -> dict[str, str]:
     entries: dict[str, str] = {}
     try:
         with path.open("rb") as file:
+            has_graph = False
             for number, payload in _fields(file, path.stat().st_size, wanted=_METADATA_PROPS):
+                has_graph |= number == _GRAPH
                 if number == _METADATA_PROPS:
                     pair = dict(_entry(payload))
                     entries[pair.get(_KEY, b"").decode()] = pair.get(_VALUE, b"").decode()
+            if not has_graph:
+                raise _DamagedError
     except OSError as err:
         raise ModelFileError(f"{path}: cannot be read ({err.strerror})") from err
     except (_DamagedError, UnicodeDecodeError) as err:
-        raise ModelFileError(f"{path}: not a complete ONNX file. Copy or export it again.") from err
+        raise ModelFileError(f"{path}: not a complete ONNX file. Copy it, or export it again.") from err
     return entries
 
 
@@ -46,8 +53,12 @@ def _entry(payload: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _fields(file: BinaryIO, size: int, wanted: int | None) -> Iterator[tuple[int, bytes]]:
-    """(field number, payload) of length-delimited fields; payload is read only for the wanted number (None: all)."""
-    while file.tell() < size:
+    """(field number, payload) of length-delimited fields; the payload is empty unless wanted (None: all are)."""
+    for count in itertools.count():
+        if file.tell() == size:
+            return
+        if count == _MAX_FIELDS:
+            raise _DamagedError
         tag = _varint(file)
         number, wire = tag >> 3, tag & 7
         if number == 0:
@@ -64,8 +75,10 @@ def _fields(file: BinaryIO, size: int, wanted: int | None) -> Iterator[tuple[int
             if length > _MAX_ENTRY_BYTES:
                 raise _DamagedError
             yield number, file.read(length)
-        else:
-            file.seek(length, 1)
+            continue
+        file.seek(length, 1)
+        if wire == _BYTES:
+            yield number, b""
 
 
 def _varint(file: BinaryIO) -> int:

@@ -7,6 +7,7 @@ changes 10 to 18 % of the values, so the order is part of the definition.
 """
 
 import math
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +16,10 @@ from edsr_runtime.errors import ShapeError
 
 _SUPPORT = 4.0  # width of the cubic, in pixels of the coarser grid
 
+Sample = TypeVar("Sample", bound=np.generic)
 
-def imresize(image: NDArray[np.generic], scale: float) -> NDArray[np.generic]:
+
+def imresize(image: NDArray[Sample], scale: float) -> NDArray[Sample]:
     """Resize as MATLAB does.
 
     Args:
@@ -28,31 +31,33 @@ def imresize(image: NDArray[np.generic], scale: float) -> NDArray[np.generic]:
         neither rounded nor clipped.
 
     Raises:
-        ShapeError: the picture is empty or not two- or three-dimensional, or the scale is not positive.
+        ShapeError: the picture is empty, of another type or not two- or three-dimensional, or the scale not positive.
     """
     if image.ndim not in (2, 3) or 0 in image.shape:
         raise ShapeError(f"expected a picture (H, W) or (H, W, C), got an array of shape {image.shape}")
-    if not scale > 0:
+    if image.dtype not in (np.uint8, np.uint16) and not np.issubdtype(image.dtype, np.floating):
+        raise ShapeError(f"expected a picture of uint8, uint16 or floating point, got {image.dtype}")
+    if not 0 < scale < math.inf:
         raise ShapeError(f"scale is {scale}, expected a positive number")
     return _resize_axis(_resize_axis(image, 0, scale), 1, scale)
 
 
-def crop_to_multiple(image: NDArray[np.generic], scale: int) -> NDArray[np.generic]:
+def crop_to_multiple(image: NDArray[Sample], scale: int) -> NDArray[Sample]:
     """The top-left part whose sides are multiples of ``scale``: what an LR picture of that scale was made from."""
     height, width = image.shape[:2]
     return image[: height - height % scale, : width - width % scale]
 
 
-def _resize_axis(image: NDArray[np.generic], axis: int, scale: float) -> NDArray[np.generic]:
+def _resize_axis(image: NDArray[Sample], axis: int, scale: float) -> NDArray[Sample]:
     weights, indices = _taps(image.shape[axis], scale)
-    source = np.moveaxis(image, axis, 0)
+    source: NDArray[Any] = np.moveaxis(image, axis, 0)
     shape = (len(weights), *(1,) * (image.ndim - 1))
     total = np.zeros((len(weights), *source.shape[1:]))
     for tap in range(weights.shape[1]):
         total += weights[:, tap].reshape(shape) * source[indices[:, tap]]
     if np.issubdtype(image.dtype, np.integer):
-        total = np.clip(np.floor(total + 0.5), 0, np.iinfo(image.dtype).max)
-    return np.moveaxis(total, 0, axis).astype(image.dtype)
+        total = np.clip(np.floor(total + 0.5), 0, np.iinfo(source.dtype).max)
+    return np.moveaxis(total, 0, axis).astype(image.dtype, order="C")
 
 
 def _taps(length: int, scale: float) -> tuple[NDArray[np.float64], NDArray[np.intp]]:

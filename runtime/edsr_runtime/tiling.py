@@ -101,12 +101,15 @@ class Plan:
         )
 
 
-def plan(height: int, width: int, tile: int, halo: int) -> Plan:
-    """Cut a picture of height x width LR pixels into tiles of at most ``tile`` a side.
+def plan(height: int, width: int, tile: int, halo: int, min_side: int = 1) -> Plan:
+    """Cut a picture of height x width LR pixels into tiles of ``min_side`` to ``tile`` pixels a side.
 
     Raises:
-        ShapeError: ``tile <= 2 * halo`` and the picture is larger than a tile.
+        ShapeError: ``tile <= 2 * halo`` and the picture is larger than a tile, or ``tile < min_side``.
     """
-    axes = (split_axis(length, even_tile(length, tile, halo), halo) for length in (height, width))
-    rows, columns = axes
+    if tile < min_side:
+        raise ShapeError(f"tile {tile} is smaller than the {min_side} pixels a side that the model takes at least")
+    rows, columns = (
+        split_axis(length, max(min_side, even_tile(length, tile, halo)), halo) for length in (height, width)
+    )
     return Plan(tuple(rows), tuple(columns))

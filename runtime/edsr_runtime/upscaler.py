@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edsr_runtime import tiling
 from edsr_runtime.backends.base import Backend, NonFiniteError, Precision
-from edsr_runtime.backends.choose import choose, open_backend
+from edsr_runtime.backends.choose import PRECISIONS, choose, open_backend
 from edsr_runtime.contract import read_contract
 from edsr_runtime.cpu import available_memory
 from edsr_runtime.dihedral import VIEWS, View
@@ -58,6 +58,14 @@ class Upscaler:
         self.scale = self.contract.scale
         if self_ensemble and self.contract.self_ensemble:
             raise EdsrError(f"{self._path}: averages the eight views itself; leave out the self-ensemble option")
+        if self_ensemble and self.contract.io != "float":
+            raise self._float_is_needed()
+        if precision not in PRECISIONS:
+            raise EdsrError(
+                f"unknown precision {precision!r}: expected {', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}"
+            )
+        if threads is not None and threads < 1:
+            raise EdsrError(f"threads is {threads}, expected 1 or more")
         if halo is not None and halo < 0:
             raise EdsrError(f"halo is {halo}, expected 0 or more LR pixels")
         self._self_ensemble = self_ensemble
@@ -70,9 +78,12 @@ class Upscaler:
         self._backend_name = choice.name
         self._backend = open_backend(choice.name, self._path, self.contract, self._precision, threads)
         self._exact: Backend | None = None
+        self._closed = False
         self.description = (
             f"{self._path.stem}: {choice.name} ({choice.reason}), {self._backend.precision} on {self._backend.device}"
         )
+        if self._precision is None and self._backend.precision == "bf16":
+            self.description += "; fp32 for 16-bit pictures"
 
     def plan(self, height: int, width: int) -> tiling.Plan:
         """How a picture of this size, LR pixels, is cut into tiles.
@@ -86,7 +97,7 @@ class Upscaler:
                 "side. Export it with --no-collapse to have it without this limit."
             )
         tile = self._automatic_tile() if self._tile == "auto" else self._tile
-        return tiling.plan(height, width, tile, self._halo)
+        return tiling.plan(height, width, tile, self._halo, self.contract.min_side)
 
     def upscale(self, image: Pixels) -> Pixels:
         """Upscale one picture.
@@ -101,6 +112,7 @@ class Upscaler:
         Raises:
             ShapeError: another layout or type, or too small.
             NumericalError: the network gives NaN or infinity, in FP32 too.
+            ValueError: the upscaler was closed.
         """
         planar = image[:, :, None] if image.ndim == 2 else image
         rows = list(self.bands(planar))
@@ -128,6 +140,8 @@ class Upscaler:
             if alpha is not None and opaque:
                 band[:, :, -1] = peak
             for column in plan.columns:
+                if self._closed:
+                    raise ValueError(f"{self._path.stem}: this upscaler is closed")
                 where = np.s_[row.start : row.stop, column.start : column.stop]
                 target = band[:, column.core_start * self.scale : column.core_stop * self.scale]
                 kept = tuple(slice(s.kept.start * self.scale, s.kept.stop * self.scale) for s in (row, column))
@@ -138,15 +152,19 @@ class Upscaler:
             yield band
 
     def close(self) -> None:
-        """Give back the model's memory."""
-        for backend in (self._backend, self._exact):
-            if backend is not None:
-                backend.close()
+        """Give back the model's memory; nothing can be upscaled after that."""
+        with self._lock:
+            self._closed = True
+            for backend in (self._backend, self._exact):
+                if backend is not None:
+                    backend.close()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def _check_layout(self, pixels: Pixels, alpha: Pixels | None) -> None:
@@ -183,21 +201,18 @@ class Upscaler:
 
     def _uint8(self, rgb: Pixels) -> Pixels:
         try:
-            return self._backend.run_uint8(rgb[None])[0]
+            return np.squeeze(self._backend.run_uint8(rgb[None]), axis=0)
         except NonFiniteError:
             pass
         try:
-            return self._exact_backend().run_uint8(rgb[None])[0]
+            return np.squeeze(self._exact_backend().run_uint8(rgb[None]), axis=0)
         except NonFiniteError as err:
             raise self._not_finite() from err
 
     def _float(self, rgb: NDArray[np.float32], deep: bool) -> NDArray[np.float32]:
         """(h, w, 3) of 0..255 -> (scale*h, scale*w, 3) of 0..255, not clamped; ``deep``: BF16 is not enough."""
         if self.contract.io != "float":
-            raise EdsrError(
-                f"{self._path}: takes 8-bit pictures only, and 16-bit, gray or translucent ones or the self-ensemble "
-                "need floating point. Export it with --io float."
-            )
+            raise self._float_is_needed()
         lr = rgb.transpose(2, 0, 1)[None]
         backend = self._exact_backend() if deep and self._precision is None else self._backend
         sr = self._ensemble(backend, lr)
@@ -205,7 +220,7 @@ class Upscaler:
             sr = self._ensemble(self._exact_backend(), lr)
             if not np.isfinite(sr).all():
                 raise self._not_finite()
-        return sr[0].transpose(1, 2, 0)
+        return np.squeeze(sr, axis=0).transpose(1, 2, 0)
 
     def _ensemble(self, backend: Backend, lr: NDArray[np.float32]) -> NDArray[np.float32]:
         if not self._self_ensemble:
@@ -229,7 +244,14 @@ class Upscaler:
             return self._exact
 
     def _not_finite(self) -> NumericalError:
-        return NumericalError(f"{self._path.stem} gives NaN or infinity for this picture, in FP32 too; it is not written")
+        precision = self._exact_backend().precision.upper()
+        return NumericalError(f"{self._path.stem} gives NaN or infinity for this picture, in {precision} too")
+
+    def _float_is_needed(self) -> EdsrError:
+        return EdsrError(
+            f"{self._path}: takes 8-bit pictures only, and 16-bit, gray or translucent ones or the self-ensemble "
+            "need floating point. Export it with --io float."
+        )
 
     def _automatic_tile(self) -> int:
         """The largest square tile whose activations fit the budget."""

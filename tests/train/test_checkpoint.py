@@ -82,6 +82,7 @@ def test_training_state_comes_back(tmp_path: Path) -> None:
     optimizer.step()
     training = {
         "update": 7,
+        "weights": network.state_dict(),
         "optimizer": optimizer.state_dict(),
         "random": torch.get_rng_state(),
         "big": (2**127, None, True, b"\x00\xff", "PSNR 37.5"),
@@ -92,6 +93,7 @@ def test_training_state_comes_back(tmp_path: Path) -> None:
     back = extra["training"]
     assert (back["update"], back["big"]) == (7, training["big"])
     assert torch.equal(back["random"], training["random"])
+    assert all(torch.equal(value, back["weights"][key]) for key, value in network.state_dict().items())
     first = optimizer.state_dict()["state"][0]["exp_avg"]
     assert first.abs().max() > 0
     assert torch.equal(back["optimizer"]["state"][0]["exp_avg"], first)

@@ -16,12 +16,13 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from edsr_runtime.errors import CheckpointError
-from edsr_train.architectures.base import OWN_LAYOUT, Architecture, Layout, NetworkConfig, show_shape
+from edsr_train.architectures.base import OWN_LAYOUT, Architecture, Layout, show_shape
 from edsr_train.architectures.registry import ARCHITECTURES
 from edsr_train.container import Contents, read_container
+from edsr_train.models.branch import NetworkConfig, SuperResolutionNetwork
 from edsr_train.plain import config_from_plain, first_unplain, in_own_memory
 from edsr_train.unwrap import Weights, find_weights
 
@@ -37,7 +38,7 @@ _NAMED_KEYS = 3  # how many keys of each kind an error names
 class LoadedNetwork:
     """A network and where it came from."""
 
-    network: nn.Module
+    network: SuperResolutionNetwork
     """In eval mode, float32, on the CPU, in memory of its own."""
     architecture: str
     """``edsr``, ``mdsr``."""
@@ -53,7 +54,7 @@ class LoadedNetwork:
     """What ``save_checkpoint`` was given as ``extra``; empty for the files of others."""
 
 
-def save_checkpoint(path: Path, network: nn.Module, extra: Mapping[str, Any] | None = None) -> None:
+def save_checkpoint(path: Path, network: SuperResolutionNetwork, extra: Mapping[str, Any] | None = None) -> None:
     """Write a network and its configuration, whole or not at all.
 
     Args:
@@ -72,7 +73,7 @@ def save_checkpoint(path: Path, network: nn.Module, extra: Mapping[str, Any] | N
     architecture = next((known for known in ARCHITECTURES if type(network) is known.network_type), None)
     if architecture is None:
         raise TypeError(f"{type(network).__name__} is not a registered network")
-    config: NetworkConfig = network.config  # type: ignore[assignment]  # every registered network has one
+    config = network.config
     state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
     for key, value in state.items():
         if not torch.isfinite(value).all():
@@ -284,11 +285,12 @@ def _float32(key: str, tensor: Tensor) -> Tensor:
     return copy
 
 
-def _build(architecture: Architecture, config: NetworkConfig, state: dict[str, Tensor]) -> nn.Module:
+def _build(architecture: Architecture, config: NetworkConfig, state: dict[str, Tensor]) -> SuperResolutionNetwork:
     with torch.device("meta"):
         network = architecture.network_type(config)
     network.load_state_dict(state, strict=True, assign=True)
-    return network.eval()
+    network.eval()
+    return network
 
 
 def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:

@@ -42,10 +42,14 @@ class TrainConfig:
         for name in ("patch", "batch", "updates", "halve_every", "validate_every"):
             if getattr(self, name) < 1:
                 raise EdsrError(f"{name} is {getattr(self, name)}, expected at least 1")
-        if not self.lr > 0:
-            raise EdsrError(f"the learning rate is {self.lr}, expected a positive number")
+        if not (math.isfinite(self.lr) and self.lr > 0):
+            raise EdsrError(f"the learning rate is {self.lr:g}, expected a positive number such as 1e-4")
         if not 0 <= self.ema < 1:
-            raise EdsrError(f"the EMA decay is {self.ema}, expected 0 (off) or a number below 1, such as 0.999")
+            raise EdsrError(f"the EMA decay is {self.ema:g}, expected 0 (off) or a number below 1, such as 0.999")
+        if not 0 <= self.warmup < self.updates:
+            raise EdsrError(f"warmup is {self.warmup}, expected 0 (off) or fewer than the {self.updates} updates")
+        if self.seed < 0:
+            raise EdsrError(f"the seed is {self.seed}, expected 0 or a positive number")
 
     def lr_at(self, update: int) -> float:
         """Learning rate of the update with this number, counted from 0."""

@@ -36,7 +36,7 @@ _READER_ERRORS = (  # what torch.load raises on bytes that are not what they cla
     MemoryError,
     struct.error,
 )
-_PARSE_ERRORS = (  # what pickletools raises on bytes that are no pickle, and zipfile on those without a checksum
+_PARSE_ERRORS = (  # what pickletools and zipfile raise on bytes that are not what they claim to be
     ValueError,
     LookupError,
     EOFError,
@@ -44,6 +44,7 @@ _PARSE_ERRORS = (  # what pickletools raises on bytes that are no pickle, and zi
     MemoryError,
     struct.error,
     zipfile.BadZipFile,
+    NotImplementedError,
 )
 
 
@@ -150,8 +151,7 @@ def _check_archive(archive: zipfile.ZipFile) -> None:
 def _load_pickles(path: Path, mmap: bool) -> object:
     try:
         with warnings.catch_warnings():
-            # An unusual pickle protocol is said aloud by torch; whether it can be read shows below.
-            warnings.filterwarnings("ignore", message="Detected pickle protocol", category=UserWarning)
+            warnings.simplefilter("ignore")  # on pickle protocols and old storages: whether it can be read shows below
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except _READER_ERRORS as err:
         reason = str(err)
@@ -169,10 +169,13 @@ def _load_pickles(path: Path, mmap: bool) -> object:
 
 def _first_foreign_global(path: Path) -> str | None:
     """The first name outside PyTorch's own that the file's pickles import, found without running them."""
-    for stream in _pickle_streams(path):
-        for name in _scan_pickle(stream).imports:
-            if not name.startswith(("torch.", "collections.")):
-                return name
+    try:
+        for stream in _pickle_streams(path):
+            for name in _scan_pickle(stream).imports:
+                if not name.startswith(("torch.", "collections.")):
+                    return name
+    except _PARSE_ERRORS:
+        pass  # too damaged to be opened as an archive
     return None
 
 

@@ -1,5 +1,6 @@
 """Training pairs: photographs in memory, their LR versions by MATLAB's bicubic, aligned random patches."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from edsr_runtime.errors import DataError
+from edsr_runtime.errors import DataError, PictureError
+from edsr_runtime.pictures.read import read_picture
 from edsr_runtime.resize import crop_to_multiple, imresize
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -27,37 +28,46 @@ class Pair:
 
 
 def picture_files(folders: Sequence[Path]) -> list[Path]:
-    """All picture files below the folders, sorted.
+    """All picture files in and below the folders: folder by folder, each sorted.
 
     Raises:
         DataError: a folder does not exist or holds no picture.
     """
     files: list[Path] = []
     for folder in folders:
-        found = sorted(f for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES) if folder.is_dir() else []
+        found = sorted(file for file in folder.rglob("*") if is_picture(file)) if folder.is_dir() else []
         if not found:
             raise DataError(f"{folder}: expected a folder with pictures ({', '.join(SUFFIXES)}), found none")
         files += found
     return files
 
 
+def is_picture(file: Path) -> bool:
+    """Whether the name is that of a picture; hidden files (``._baby.png`` of macOS) are none."""
+    return file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
+
+
 def read_rgb(file: Path) -> Pixels:
-    """(H, W, 3) uint8; gray becomes three equal channels.
+    """(H, W, 3) uint8; gray becomes three equal channels, EXIF orientation is applied.
 
     Raises:
-        DataError: the file is not a complete picture.
+        DataError: the file is not a complete picture, has 16 bits per sample, or is partly transparent.
     """
     try:
-        with Image.open(file) as image:
-            return np.asarray(image.convert("RGB"))
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as err:
-        raise DataError(f"{file}: cannot be read as a picture ({err})") from err
+        picture = read_picture(file)
+    except PictureError as err:
+        raise DataError(str(err)) from err
+    if picture.pixels.dtype != np.uint8:
+        raise DataError(f"{file}: has 16 bits per sample, expected 8. Convert it first")
+    if picture.alpha is not None and (picture.alpha != 255).any():
+        raise DataError(f"{file}: is partly transparent, expected an opaque photograph")
+    return np.ascontiguousarray(np.broadcast_to(picture.pixels, (picture.height, picture.width, 3)))
 
 
 def make_pair(hr: Pixels, scale: int, name: str = "") -> Pair:
     """Crop HR to a multiple of ``scale`` and shrink it as the benchmark sets were shrunk."""
-    hr = np.ascontiguousarray(crop_to_multiple(hr, scale))
-    return Pair(name, imresize(hr, 1 / scale), hr)
+    hr = np.ascontiguousarray(crop_to_multiple(hr, scale), np.uint8)
+    return Pair(name, np.asarray(imresize(hr, 1 / scale), np.uint8), hr)
 
 
 def load_pairs(folders: Sequence[Path], scale: int, patch: int) -> list[Pair]:
@@ -76,10 +86,21 @@ def load_pairs(folders: Sequence[Path], scale: int, patch: int) -> list[Pair]:
         if min(hr.shape[:2]) >= patch * scale:
             pairs.append(make_pair(hr, scale, file.stem))
     if broken:
-        raise DataError(f"{len(broken)} unreadable training pictures:\n" + "\n".join(broken))
+        raise DataError(f"{len(broken)} of the training pictures cannot be used:\n" + "\n".join(broken))
     if not pairs:
-        raise DataError(f"no training picture has both sides of at least {patch * scale} pixels; choose a smaller patch")
+        raise DataError(
+            f"no training picture has both sides of at least {patch * scale} pixels; choose a smaller patch"
+        )
     return pairs
+
+
+def fingerprint(pairs: Sequence[Pair]) -> str:
+    """SHA-256 of the names and LR pictures, in order: equal if the same seed draws the same patches."""
+    digest = hashlib.sha256()
+    for pair in pairs:
+        digest.update(f"{pair.name}\0{pair.lr.shape}\0{pair.hr.shape}\0".encode())
+        digest.update(pair.lr.tobytes())
+    return digest.hexdigest()
 
 
 class PatchSampler:

@@ -1,14 +1,31 @@
 """PSNR and SSIM of a network on a benchmark set, under a named protocol."""
 
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from typing import Protocol as Interface
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from edsr_runtime.dihedral import VIEWS, View
+from edsr_runtime.errors import DataError, NumericalError
 from edsr_runtime.metrics import Protocol
-from edsr_train.data import Pair, Pixels, make_pair, picture_files, read_rgb
+from edsr_train.data import Pair, Pixels, is_picture, make_pair, read_rgb
+from edsr_train.models.branch import Branch
+
+
+class SuperResolver(Interface):
+    """What every network here can do."""
+
+    @property
+    def config(self) -> Any:
+        """Its configuration; ``config.scales`` are the scales it can do."""
+
+    def branch(self, scale: int) -> Branch:
+        """The network at one of its scales."""
 
 
 @dataclass(frozen=True)
@@ -20,29 +37,99 @@ class Score:
     ssim: float
 
 
+def lr_folder(folder: Path, scale: int) -> Path | None:
+    """Where a benchmark folder keeps its LR pictures of this scale, or None if it has none."""
+    found = folder / "LR_bicubic" / f"X{scale}"
+    return found if found.is_dir() else None
+
+
 def benchmark_pairs(folder: Path, scale: int) -> list[Pair]:
-    """The pictures of a benchmark folder: its ``HR`` folder if there is one, LR by MATLAB's bicubic."""
-    hr = folder / "HR" if (folder / "HR").is_dir() else folder
-    return [make_pair(read_rgb(file), scale, file.stem) for file in picture_files([hr])]
+    """The pictures of a benchmark folder, sorted by name.
+
+    HR is the folder's ``HR``, or the folder itself. LR is ``LR_bicubic/X<scale>/<name>x<scale>.png`` where there is
+    such a folder, else made as those files were, by MATLAB's bicubic.
+
+    Raises:
+        DataError: no pictures, unreadable ones, or LR files that are missing or do not fit (all are listed).
+    """
+    hr_folder = folder / "HR" if (folder / "HR").is_dir() else folder
+    files = sorted(file for file in hr_folder.iterdir() if is_picture(file)) if hr_folder.is_dir() else []
+    if not files:
+        raise DataError(f"{folder}: expected pictures in {folder / 'HR'} or in the folder itself, found none")
+    lr_files = lr_folder(folder, scale)
+    if lr_files is None:
+        return [make_pair(read_rgb(file), scale, file.stem) for file in files]
+    missing = [name for file in files if not (lr_files / (name := f"{file.stem}x{scale}.png")).is_file()]
+    if missing:
+        raise DataError(f"{lr_files}: {len(missing)} of {len(files)} LR pictures are missing: {', '.join(missing)}")
+    return [_stored_pair(file, lr_files / f"{file.stem}x{scale}.png", scale) for file in files]
+
+
+def _stored_pair(hr_file: Path, lr_file: Path, scale: int) -> Pair:
+    hr, lr = read_rgb(hr_file), read_rgb(lr_file)
+    height, width = hr.shape[0] // scale, hr.shape[1] // scale
+    if lr.shape[:2] != (height, width):
+        raise DataError(
+            f"{lr_file}: is {lr.shape[0]}x{lr.shape[1]} (HxW), expected {height}x{width} for scale {scale} of {hr_file}"
+        )
+    return Pair(hr_file.stem, lr, hr[: height * scale, : width * scale])
 
 
 @torch.inference_mode()
-def super_resolve(network: nn.Module, lr: Pixels, *scale: int) -> Pixels:
-    """(H, W, 3) uint8 -> (scale*H, scale*W, 3) uint8, the whole picture at once, rounded half to even."""
-    x = torch.from_numpy(lr.copy()).permute(2, 0, 1).unsqueeze(0).float()
-    y: Tensor = network(x, *scale)
+def super_resolve(network: Callable[[Tensor], Tensor], lr: Pixels, self_ensemble: bool = False) -> Pixels:
+    """Upscale a whole picture at once.
+
+    Args:
+        network: (1, 3, h, w) in 0..255 -> (1, 3, scale*h, scale*w), such as ``EDSR`` or ``MDSR.branch(scale)``.
+        lr: (h, w, 3) uint8.
+        self_ensemble: run all eight flips and rotations, turn the results back, average before rounding; Lim et al.,
+            arXiv:1707.02921, section 3.4.
+
+    Returns:
+        (scale*h, scale*w, 3) uint8, rounded half to even.
+
+    Raises:
+        NumericalError: the network gave NaN or infinity.
+    """
+    x = torch.from_numpy(np.array(lr)).permute(2, 0, 1).unsqueeze(0).float()
+    if self_ensemble:
+        y = torch.stack([_turned_back(network(_turned(x, view)), view) for view in VIEWS]).mean(0)
+    else:
+        y = network(x)
+    if not torch.isfinite(y).all():
+        raise NumericalError(f"the network gave NaN or infinity for a picture of {lr.shape[0]}x{lr.shape[1]} (HxW)")
     return y.squeeze(0).permute(1, 2, 0).clamp(0, 255).round().to(torch.uint8).numpy()
 
 
-def evaluate(network: nn.Module, pairs: list[Pair], scale: int, protocol: Protocol) -> list[Score]:
-    """Score every picture; the network is called in the mode it is in."""
-    scores = []
+def evaluate(
+    network: SuperResolver, pairs: Iterable[Pair], scale: int, protocol: Protocol, self_ensemble: bool = False
+) -> Iterator[Score]:
+    """Score every picture, one after the other."""
+    branch = network.branch(scale)
     for pair in pairs:
-        sr = super_resolve(network, pair.lr)
-        scores.append(Score(pair.name, protocol.psnr(sr, pair.hr, scale), protocol.ssim(sr, pair.hr, scale)))
-    return scores
+        sr = super_resolve(branch, pair.lr, self_ensemble)
+        yield Score(pair.name, protocol.psnr(sr, pair.hr, scale), protocol.ssim(sr, pair.hr, scale))
 
 
-def mean_psnr(scores: list[Score]) -> float:
+def mean_psnr(scores: Sequence[Score]) -> float:
     """Mean over pictures of PSNR in dB, as papers report it."""
     return float(np.mean([s.psnr for s in scores]))
+
+
+def mean_ssim(scores: Sequence[Score]) -> float:
+    """Mean over pictures of SSIM."""
+    return float(np.mean([s.ssim for s in scores]))
+
+
+def _turned(x: Tensor, view: View) -> Tensor:
+    x = x.mT if view.transpose else x
+    return x.flip(_flipped_axes(view))
+
+
+def _turned_back(y: Tensor, view: View) -> Tensor:
+    y = y.flip(_flipped_axes(view))
+    return y.mT if view.transpose else y
+
+
+def _flipped_axes(view: View) -> list[int]:
+    return [axis for axis, flip in ((-2, view.flip_rows), (-1, view.flip_columns)) if flip]

@@ -1,12 +1,13 @@
 """Plain types: what a checkpoint may hold beside tensors, so that opening it runs nothing."""
 
 import types
+from collections import OrderedDict
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from torch import Tensor
 
 from edsr_runtime.errors import CheckpointError
-from edsr_train.architectures.base import NetworkConfig
+from edsr_train.models.branch import NetworkConfig
 
 
 def config_from_plain(config_type: type[NetworkConfig], plain: object) -> NetworkConfig:
@@ -54,7 +55,7 @@ def first_unplain(value: object, where: str, is_torch: bool) -> str | None:
     allowed = (bool, int, float, str, *((bytes, Tensor) if is_torch else ()))
     if value is None or type(value) in allowed:
         return None
-    if type(value) is dict:
+    if isinstance(value, dict) and type(value) in (dict, OrderedDict):  # a state_dict() is an OrderedDict
         for key, item in value.items():
             if type(key) is not str and not (is_torch and type(key) is int):
                 return f"{where} (a dict with the key {key!r})"

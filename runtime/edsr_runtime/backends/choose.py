@@ -63,7 +63,6 @@ def open_backend(
 
 
 def _onnxruntime_has_gpu() -> bool:
-
     try:
         version("onnxruntime-gpu")
         ctypes.CDLL("libcuda.so.1")

@@ -47,9 +47,9 @@ class OpenVinoBackend:
         self._core = ov.Core()
         capable = "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         if precision == "bf16" and not capable:
-            raise EnvironmentUnfitError("this CPU does not compute in BF16 (no AMX, no AVX512-BF16): use --precision fp32")
+            raise EnvironmentUnfitError("this CPU has neither AMX nor AVX512-BF16 for bf16: use --precision fp32")
         if precision == "fp16":
-            raise EnvironmentUnfitError("OpenVINO computes in bf16 or fp32 on a CPU: use --precision auto, bf16 or fp32")
+            raise EnvironmentUnfitError("OpenVINO computes in bf16 or fp32 on a CPU, not in fp16: use --precision auto")
         self.precision: Precision = precision or ("bf16" if capable else "fp32")
         self.device = "CPU, " + cpu_flags().describe(self.precision)
         self._contract = contract
@@ -69,7 +69,7 @@ class OpenVinoBackend:
         with self._lock:
             request = self._request("float")
             request.infer([np.ascontiguousarray(lr)], share_inputs=True)
-            return request.get_output_tensor(0).data.copy()
+            return np.array(request.get_output_tensor(0).data, np.float32)
 
     def run_uint8(self, lr: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """See ``Backend``."""
@@ -78,7 +78,7 @@ class OpenVinoBackend:
             request.infer([np.ascontiguousarray(lr)], share_inputs=True)
             if self._contract.io == "float" and not np.isfinite(request.get_output_tensor(1).data).all():
                 raise NonFiniteError
-            return request.get_output_tensor(0).data.copy()
+            return np.array(request.get_output_tensor(0).data, np.uint8)
 
     def close(self) -> None:
         """See ``Backend``."""

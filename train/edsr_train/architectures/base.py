@@ -7,25 +7,20 @@ network is one module beside this one that ends in an ``Architecture``, and one 
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import Field, dataclass
-from typing import Any, ClassVar, Protocol
+from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from edsr_runtime.errors import CheckpointError
 from edsr_train.models.blocks import MeanShift
+from edsr_train.models.branch import NetworkConfig, SuperResolutionNetwork
 
 Shapes = Mapping[str, tuple[int, ...]]
 """Key of a tensor in the file -> its shape."""
 
 OWN_LAYOUT = "edsr-toolkit"
-
-
-class NetworkConfig(Protocol):
-    """A frozen dataclass such as ``EDSRConfig``; the network is built from nothing else."""
-
-    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
 
 @dataclass(frozen=True)
@@ -58,7 +53,7 @@ class Architecture:
     name: str
     """``edsr``; stored in our checkpoints."""
     config_type: type[NetworkConfig]
-    network_type: Callable[[Any], nn.Module]
+    network_type: Callable[[Any], SuperResolutionNetwork]
     """The network's class; called with a configuration."""
     describe: Callable[[Any], str]
     """Configuration -> "EDSR x4, 16 blocks of 64 feature maps"."""

@@ -14,7 +14,6 @@ from edsr_train.architectures.base import (
     OWN_LAYOUT,
     Architecture,
     Layout,
-    NetworkConfig,
     Shapes,
     biases_to_255,
     count_indices,
@@ -25,6 +24,7 @@ from edsr_train.architectures.base import (
     stored_mean_shift,
     upsampler_scale,
 )
+from edsr_train.models.branch import NetworkConfig
 from edsr_train.models.edsr import EDSR, EDSRConfig
 
 

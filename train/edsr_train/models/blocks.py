@@ -22,8 +22,9 @@ class MeanShift(nn.Conv2d):
 
     def __init__(self, sign: int, rgb_range: float = 255.0) -> None:
         super().__init__(3, 3, kernel_size=1)
+        assert self.bias is not None
         with torch.no_grad():
-            self.weight.copy_(torch.eye(3).view(3, 3, 1, 1))
+            self.weight.copy_(torch.eye(3, device="cpu").view(3, 3, 1, 1))
             self.bias.copy_(sign * rgb_range * torch.tensor(DIV2K_RGB_MEAN))
         self.requires_grad_(False)
 

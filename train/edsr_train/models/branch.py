@@ -1,6 +1,16 @@
 """One scale of a network, as the chain of parts that export works on."""
 
+import abc
+from dataclasses import Field
+from typing import Any, ClassVar, Protocol
+
 from torch import Tensor, nn
+
+
+class NetworkConfig(Protocol):
+    """A frozen dataclass such as ``EDSRConfig``; the network is built from nothing else."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
 
 class Residual(nn.Module):
@@ -37,3 +47,18 @@ class Branch(nn.Module):
     def forward(self, lr: Tensor) -> Tensor:
         """(N, 3, H, W) RGB in 0..255 -> (N, 3, scale*H, scale*W), same range, not clamped."""
         return self.add_mean(self.tail(self.features(self.sub_mean(lr))))
+
+
+class SuperResolutionNetwork(nn.Module, abc.ABC):
+    """What every network offers beside being a module: its configuration, and each of its scales as a chain."""
+
+    config: NetworkConfig
+
+    @property
+    @abc.abstractmethod
+    def scales(self) -> tuple[int, ...]:
+        """The scales it has heads for."""
+
+    @abc.abstractmethod
+    def branch(self, scale: int) -> Branch:
+        """One scale as a chain of parts that share the network's weights; ValueError if it has no such head."""

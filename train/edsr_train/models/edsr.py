@@ -10,8 +10,8 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from edsr_train.models.branch import Branch, Residual
 from edsr_train.models.blocks import MeanShift, ResBlock, Upsampler, conv
+from edsr_train.models.branch import Branch, Residual, SuperResolutionNetwork
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,11 @@ class EDSRConfig:
     convolution to 3*scale^2 channels and one pixel shuffle. Inside a picture both are the same class of functions
     (a 5x5 linear map); ``direct`` trains and runs several times faster, but is not the paper's network."""
 
-    @property
-    def scales(self) -> tuple[int, ...]:
-        """The scales this network can do: its own."""
-        return (self.scale,)
 
-
-class EDSR(nn.Module):
+class EDSR(SuperResolutionNetwork):
     """Enhanced deep super-resolution network; see the module's docstring for the source."""
+
+    config: EDSRConfig
 
     def __init__(self, config: EDSRConfig) -> None:
         super().__init__()
@@ -56,6 +53,11 @@ class EDSR(nn.Module):
         x = self.head(self.sub_mean(lr))
         x = x + self.body(x)
         return self.add_mean(self.tail(x))
+
+    @property
+    def scales(self) -> tuple[int, ...]:
+        """The only scale it has."""
+        return (self.config.scale,)
 
     def branch(self, scale: int) -> Branch:
         """The network as a chain of parts; ``scale`` must be its own."""

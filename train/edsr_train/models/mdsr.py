@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from edsr_train.models.branch import Branch, Residual
 from edsr_train.models.blocks import MeanShift, ResBlock, Upsampler, conv
+from edsr_train.models.branch import Branch, Residual, SuperResolutionNetwork
 
 PRE_PROCESS_KERNEL = 5  # "two residual blocks with 5x5 kernels", section 3.3 of the paper
 
@@ -28,8 +28,10 @@ class MDSRConfig:
     """Residual scaling: 1 in the published networks."""
 
 
-class MDSR(nn.Module):
+class MDSR(SuperResolutionNetwork):
     """Multi-scale network. The scale is an argument of every call: the module has no current scale."""
+
+    config: MDSRConfig
 
     def __init__(self, config: MDSRConfig) -> None:
         super().__init__()
@@ -52,6 +54,11 @@ class MDSR(nn.Module):
         x = self.pre_process[branch](self.head(self.sub_mean(lr)))
         x = x + self.body(x)
         return self.add_mean(self.tail(self.upsample[branch](x)))
+
+    @property
+    def scales(self) -> tuple[int, ...]:
+        """The scales it has heads for."""
+        return self.config.scales
 
     def branch(self, scale: int) -> Branch:
         """The network at one scale as a chain of parts, without the modules of the other scales."""

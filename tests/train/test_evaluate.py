@@ -1,0 +1,162 @@
+"""Scores of a benchmark set: the right pairs, the right pixels, the paper's self-ensemble."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from edsr_runtime.errors import DataError, NumericalError
+from edsr_runtime.metrics import PROTOCOLS
+from edsr_runtime.resize import imresize
+from edsr_train.data import Pair, make_pair
+from edsr_train.evaluate import benchmark_pairs, evaluate, mean_psnr, mean_ssim, super_resolve
+from edsr_train.models import EDSR, MDSR, EDSRConfig, MDSRConfig
+
+Pixels = NDArray[np.uint8]
+
+
+def noise(height: int, width: int, seed: int = 0) -> Pixels:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def save(pixels: Pixels, file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(file)
+
+
+def tiny_edsr(scale: int) -> EDSR:
+    torch.manual_seed(0)
+    return EDSR(EDSRConfig(scale, n_resblocks=1, n_feats=8))
+
+
+class Nearest:
+    """Repeats pixels; its scores can be worked out by hand."""
+
+    config = SimpleNamespace(scales=(2, 3))
+
+    def branch(self, scale: int) -> nn.Module:
+        return nn.Upsample(scale_factor=scale)
+
+
+def test_a_folder_of_pictures_gets_its_lr_by_bicubic(tmp_path: Path) -> None:
+    hr = noise(13, 16)
+    save(hr, tmp_path / "set" / "a.png")
+    save(noise(12, 12), tmp_path / "set" / "deeper" / "b.png")
+    (pair,) = benchmark_pairs(tmp_path / "set", 3)
+    assert pair.name == "a"
+    np.testing.assert_array_equal(pair.hr, hr[:12, :15])
+    np.testing.assert_array_equal(pair.lr, imresize(hr[:12, :15], 1 / 3))
+
+
+def test_stored_lr_pictures_are_used_as_they_are(tmp_path: Path) -> None:
+    hr, lr = noise(13, 16, 1), noise(6, 8, 2)
+    save(hr, tmp_path / "HR" / "a.png")
+    save(lr, tmp_path / "LR_bicubic" / "X2" / "ax2.png")
+    (pair,) = benchmark_pairs(tmp_path, 2)
+    np.testing.assert_array_equal(pair.lr, lr)
+    np.testing.assert_array_equal(pair.hr, hr[:12, :16])
+    (made,) = benchmark_pairs(tmp_path, 4)  # there is no X4
+    np.testing.assert_array_equal(made.lr, imresize(hr[:12, :16], 1 / 4))
+
+
+def test_missing_and_misfit_lr_pictures_are_refused(tmp_path: Path) -> None:
+    for name in "abc":
+        save(noise(8, 8), tmp_path / "HR" / f"{name}.png")
+    save(noise(4, 4), tmp_path / "LR_bicubic" / "X2" / "bx2.png")
+    with pytest.raises(DataError, match=r"X2: 2 of 3 LR pictures are missing: ax2\.png, cx2\.png"):
+        benchmark_pairs(tmp_path, 2)
+    for name in "ac":
+        save(noise(4, 5), tmp_path / "LR_bicubic" / "X2" / f"{name}x2.png")
+    with pytest.raises(DataError, match=r"ax2\.png: is 4x5 \(HxW\), expected 4x4 for scale 2"):
+        benchmark_pairs(tmp_path, 2)
+
+
+def test_an_empty_benchmark_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "HR").mkdir()
+    with pytest.raises(DataError, match="expected pictures in .*HR or in the folder itself, found none"):
+        benchmark_pairs(tmp_path, 2)
+
+
+def test_output_is_clamped_and_rounded_half_to_even() -> None:
+    values = torch.tensor([-3.0, 0.5, 1.5, 2.5, 254.5, 300.0]).view(1, 1, 1, 6).expand(1, 3, 1, 6)
+    sr = super_resolve(lambda _: values, noise(1, 3))
+    assert sr[0, :, 0].tolist() == [0, 0, 2, 2, 254, 255]
+
+
+def test_self_ensemble_averages_the_eight_views_before_rounding() -> None:
+    network, lr = tiny_edsr(2), noise(5, 7)
+
+    def turned(picture: Tensor, quarter: int, mirror: bool) -> Tensor:
+        picture = picture.flip(-1) if mirror else picture
+        return torch.rot90(picture, quarter, (-2, -1))
+
+    x = torch.from_numpy(lr).permute(2, 0, 1).unsqueeze(0).double()
+    exact = tiny_edsr(2).double()
+    outputs = []
+    with torch.no_grad():
+        for mirror in (False, True):
+            for quarter in range(4):
+                back = torch.rot90(exact(turned(x, quarter, mirror)), -quarter, (-2, -1))
+                outputs.append(back.flip(-1) if mirror else back)
+    mean = torch.stack(outputs).mean(0).squeeze(0).permute(1, 2, 0).clamp(0, 255)
+    assert float((mean - mean.floor() - 0.5).abs().min()) > 1e-5  # float32 cannot fall on the other side of a half
+    sr = super_resolve(network, lr, self_ensemble=True)
+    np.testing.assert_array_equal(sr, mean.round().numpy().astype(np.uint8))
+    assert not np.array_equal(sr, super_resolve(network, lr))
+    rounded_first = torch.stack(outputs).clamp(0, 255).round().mean(0).squeeze(0).permute(1, 2, 0).round()
+    assert not np.array_equal(sr, rounded_first.numpy().astype(np.uint8))
+
+
+def test_a_network_that_gives_nan_is_an_error() -> None:
+    with pytest.raises(NumericalError, match=r"NaN or infinity for a picture of 4x5 \(HxW\)"):
+        super_resolve(lambda x: x * float("nan"), noise(4, 5))
+
+
+@pytest.mark.parametrize(
+    ("protocol", "expected"),
+    [
+        # 10 grey levels of 255 wrong everywhere: 20 log10(255 / 10). Luma of BT.601 studio range: 219/255 of that.
+        ("paper-div2k", 28.1308),
+        ("paper-y", 29.4527),
+    ],
+)
+def test_psnr_is_counted_under_the_protocol(protocol: str, expected: float) -> None:
+    lr = np.full((20, 20, 3), 100, np.uint8)
+    hr = np.full((40, 40, 3), 110, np.uint8)
+    hr[:2], hr[:, -2:] = 0, 255  # shaved by both protocols at scale 2
+    (score,) = evaluate(Nearest(), [Pair("flat", lr, hr)], 2, PROTOCOLS[protocol])  # type: ignore[arg-type]
+    assert score.name == "flat"
+    assert score.psnr == pytest.approx(expected, abs=1e-4)
+    assert 0.98 < score.ssim < 1
+
+
+def test_means_are_over_pictures() -> None:
+    lr = [np.full((12, 12, 3), value, np.uint8) for value in (100, 105)]
+    pairs = [Pair(str(i), picture, np.full((36, 36, 3), 110, np.uint8)) for i, picture in enumerate(lr)]
+    scores = list(evaluate(Nearest(), pairs, 3, PROTOCOLS["paper-div2k"]))  # type: ignore[arg-type]
+    assert mean_psnr(scores) == pytest.approx((28.1308 + 34.1514) / 2, abs=1e-4)
+    assert mean_ssim(scores) == pytest.approx((scores[0].ssim + scores[1].ssim) / 2)
+
+
+def test_mdsr_is_evaluated_at_the_scale_that_was_asked_for() -> None:
+    torch.manual_seed(0)
+    mdsr = MDSR(MDSRConfig(n_resblocks=1, n_feats=8))
+    lr = noise(9, 8)
+    with torch.no_grad():
+        sr = mdsr(torch.from_numpy(lr).permute(2, 0, 1).unsqueeze(0).float(), 3)
+    hr = sr.squeeze(0).permute(1, 2, 0).clamp(0, 255).round().to(torch.uint8).numpy()
+    (score,) = evaluate(mdsr, [Pair("own output", lr, hr)], 3, PROTOCOLS["paper-y"])
+    assert score.psnr == float("inf")
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_benchmark_files_are_the_pairs_that_training_makes(data_root: Path, scale: int) -> None:
+    pairs = benchmark_pairs(data_root / "benchmark" / "Set5", scale)
+    assert [pair.name for pair in pairs] == ["baby", "bird", "butterfly", "head", "woman"]
+    for pair in pairs:
+        np.testing.assert_array_equal(make_pair(pair.hr, scale).lr, pair.lr)
