@@ -9,6 +9,7 @@ small kernels of their own, and the nine regions are put together again.
 
 from collections.abc import Iterator
 from itertools import product
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,15 +23,15 @@ _SIDES = ("first", "inner", "last")
 
 def is_linear(tail: nn.Module) -> bool:
     """True if the tail is made of convolutions and pixel shuffles only."""
-    return all(isinstance(m, nn.Conv2d | nn.PixelShuffle) for m in tail.modules() if not any(m.children()))
+    return all(isinstance(m, nn.Conv2d | nn.PixelShuffle) for m in _layers(tail))
 
 
 def is_single_convolution(tail: nn.Module) -> bool:
     """True if the tail is one convolution and at most one pixel shuffle: nothing is left to collapse."""
-    leaves = [m for m in tail.modules() if not any(m.children())]
-    return [type(m) for m in leaves] in ([nn.Conv2d], [nn.Conv2d, nn.PixelShuffle])
+    return [type(m) for m in _layers(tail)] in ([nn.Conv2d], [nn.Conv2d, nn.PixelShuffle])
 
 
+@torch.no_grad()
 def collapse(tail: nn.Module, scale: int) -> "CollapsedTail":
     """Read the kernels of a linear tail off its impulse responses.
 
@@ -41,14 +42,12 @@ def collapse(tail: nn.Module, scale: int) -> "CollapsedTail":
     Returns:
         An equal module, for inputs of at least ``MIN_SIDE`` pixels a side.
     """
-    in_channels = next(m.in_channels for m in tail.modules() if isinstance(m, nn.Conv2d))
-    collapsed = CollapsedTail(in_channels, 3 * scale**2, scale)
+    collapsed = CollapsedTail(_layers(tail)[0].in_channels, 3 * scale**2, scale)
     for vertical, horizontal, conv in collapsed.regions():
-        kernel, bias = _response(tail, in_channels, scale, vertical, horizontal)
-        with torch.no_grad():
-            assert conv.bias is not None
-            conv.weight.copy_(kernel)
-            conv.bias.copy_(bias)
+        kernel, bias = _response(tail, scale, vertical, horizontal)
+        assert conv.bias is not None
+        conv.weight.copy_(kernel)
+        conv.bias.copy_(bias)
     return collapsed
 
 
@@ -83,6 +82,13 @@ class CollapsedTail(nn.Module):
         return sr
 
 
+def _layers(tail: nn.Module) -> list[Any]:
+    """What does the work, in order: ``nn.Sequential`` taken apart, everything else whole."""
+    if not isinstance(tail, nn.Sequential):
+        return [tail]
+    return [layer for part in tail for layer in _layers(part)]
+
+
 def _cut(x: Tensor, dim: int, side: str) -> Tensor:
     if side == "inner":
         return x
@@ -93,19 +99,42 @@ def _extent(side: str) -> int:
     return 2 * RADIUS + 1 if side == "inner" else MIN_SIDE
 
 
-def _response(tail: nn.Module, channels: int, scale: int, vertical: str, horizontal: str) -> tuple[Tensor, Tensor]:
+def _response(tail: nn.Module, scale: int, vertical: str, horizontal: str) -> tuple[Tensor, Tensor]:
     """Derivative of one output cell by every input pixel that it sees, and its value for zero input.
 
     The probe is as large as what the cell sees, and the cell lies in it so that the picture's border, where there is
-    one, is the probe's border. Derivatives by one backward pass per output channel: outputs are far fewer than inputs.
+    one, is the probe's border. The chain rule is applied from the output backwards: outputs are far fewer than inputs.
     """
-    with torch.enable_grad():
-        probe = torch.zeros(1, channels, _extent(vertical), _extent(horizontal), dtype=torch.float64)
-        probe.requires_grad_(True)
-        cells = functional.pixel_unshuffle(tail(probe), scale)
-        cell = cells[0, :, _position(vertical), _position(horizontal)]
-        (kernel,) = torch.autograd.grad(cell, probe, torch.eye(len(cell), dtype=torch.float64), is_grads_batched=True)
-    return kernel.squeeze(1), cell.detach()
+    layers = _layers(tail)
+    height, width = _extent(vertical), _extent(horizontal)
+    row, column = _position(vertical), _position(horizontal)
+    probe = torch.zeros(1, layers[0].in_channels, height, width, dtype=torch.float64)
+    value = functional.pixel_unshuffle(tail(probe), scale)[0, :, row, column]
+    cells = torch.zeros(len(value), len(value), height, width, dtype=torch.float64)
+    cells[:, :, row, column] = torch.eye(len(value))
+    derivative = functional.pixel_shuffle(cells, scale)
+    for layer in reversed(layers):
+        if isinstance(layer, nn.PixelShuffle):
+            derivative = functional.pixel_unshuffle(derivative, layer.upscale_factor)
+        else:
+            derivative = _derivative_by_input(derivative, layer.weight)
+    return derivative, value
+
+
+def _derivative_by_input(by_output: Tensor, weight: Tensor) -> Tensor:
+    """Chain rule through a convolution that keeps the size: (K, out, h, w) -> (K, in, h, w).
+
+    One matrix product for each pixel that matters, which are few; PyTorch's float64 convolution over the whole probe
+    took several times as long.
+    """
+    _, channels, size, _ = weight.shape
+    count, _, height, width = by_output.shape
+    border = size // 2
+    padded = torch.zeros(count, channels, height + 2 * border, width + 2 * border, dtype=weight.dtype)
+    for row, column in by_output.abs().amax(dim=(0, 1)).nonzero().tolist():
+        spread = by_output[:, :, row, column] @ weight.flatten(1)
+        padded[:, :, row : row + size, column : column + size] += spread.view(count, channels, size, size)
+    return padded[:, :, border : border + height, border : border + width]
 
 
 def _position(side: str) -> int:

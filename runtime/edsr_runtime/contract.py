@@ -69,7 +69,7 @@ class Contract:
 
     def to_json(self) -> str:
         """One line, keys sorted: the same contract gives the same bytes."""
-        return json.dumps({"schema": SCHEMA, **dataclasses.asdict(self)}, sort_keys=True)
+        return json.dumps({"schema": SCHEMA, **dataclasses.asdict(self)}, sort_keys=True, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str, origin: str) -> "Contract":
@@ -79,7 +79,7 @@ class Contract:
             ModelFileError: not JSON, another schema, a field missing, unknown or of the wrong type.
         """
         try:
-            data = json.loads(text)
+            data = json.loads(text, parse_constant=_refuse_constant)
         except (ValueError, RecursionError) as err:
             raise ModelFileError(f"{origin}: its contract is not JSON ({err}). Export the checkpoint again.") from err
         if not isinstance(data, dict) or data.pop("schema", None) != SCHEMA:
@@ -92,7 +92,6 @@ class Contract:
     def _check(self, origin: str) -> None:
         limits = {
             "scale": (1, 16),
-            "n_resblocks": (0, 100_000),
             "n_feats": (1, 100_000),
             "range_shift": (0, 100),
             "receptive_radius": (0, 100_000),
@@ -151,14 +150,19 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         items = arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments
         if len(items) == len(value):
             return tuple(_convert(t, v, where) for t, v in zip(items, value, strict=True))
-    if hint is float and type(value) in (int, float) and _is_finite(value):
-        return float(value)
-    if kind is dict and isinstance(value, dict):
-        return value
-    if kind is None and type(value) is hint:
+    if hint is float:
+        if type(value) in (int, float) and _is_finite(value):
+            return float(value)
+    elif kind is dict and isinstance(value, dict):
+        return {key: tuple(item) if isinstance(item, list) else item for key, item in value.items()}
+    elif kind is None and type(value) is hint:
         return value
     expected = hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
     raise ModelFileError(f"{where} is {reprlib.repr(value)}, expected {expected}. Export the checkpoint again.")
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"it holds {name}")
 
 
 def _is_finite(value: float) -> bool:

@@ -247,8 +247,8 @@ class Upscaler:
         precision = self._exact_backend().precision.upper()
         return NumericalError(f"{self._path.stem} gives NaN or infinity for this picture, in {precision} too")
 
-    def _float_is_needed(self) -> EdsrError:
-        return EdsrError(
+    def _float_is_needed(self) -> ShapeError:
+        return ShapeError(
             f"{self._path}: takes 8-bit pictures only, and 16-bit, gray or translucent ones or the self-ensemble "
             "need floating point. Export it with --io float."
         )

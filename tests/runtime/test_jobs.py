@@ -115,7 +115,7 @@ def test_suffix_for_a_file_and_suffix_with_a_slash_are_refused() -> None:
     put("a.png")
     with pytest.raises(PictureError, match=r"-o b.png is a file: use one of them"):
         plan("a.png", output="b.png", suffix="_x4")
-    with pytest.raises(PictureError, match="'../x' is not part of a file name"):
+    with pytest.raises(PictureError, match=r"'\.\./x' is not part of a file name"):
         plan("a.png", suffix="../x")
 
 
@@ -140,15 +140,14 @@ def test_existing_files_are_skipped_unless_they_may_be_replaced() -> None:
 def test_output_that_is_an_input_is_refused(output: str) -> None:
     put("a.png", "sub/x")
     Path("link.png").symlink_to("a.png")
-    with pytest.raises(PictureError, match=r"^a.png would become .*a?link?.png, which is an input|would become"):
+    with pytest.raises(PictureError, match=r"^a.png would become \S+, which is an input: "):
         plan("a.png", output=output, overwrite=True)
 
 
 def test_output_that_is_the_input_of_another_picture_is_refused() -> None:
-    put("in/a.jpg", header=JPG)
-    put("out/a.png")
-    with pytest.raises(PictureError, match=r"in/a.jpg would become out/a.png, which is an input"):
-        plan("in", "out/a.png", output="out", overwrite=True, suffix="", fmt="png")
+    put("in/a.png", "out/a_x4.png")
+    with pytest.raises(PictureError, match=r"^in/a.png would become out/a_x4.png, which is an input: "):
+        plan("in", "out/a_x4.png", suffix="_x4", overwrite=True)
 
 
 def test_two_pictures_of_one_name_are_refused_with_what_to_do() -> None:

@@ -41,12 +41,10 @@ def test_patches_of_lr_and_hr_show_the_same_place_in_the_same_orientation(scale:
     orientations, corners = set(), set()
     for small, large in zip(lr, hr, strict=True):
         # How row and column of the original change along the patch's axes, in LR pixels and within one.
-        steps = tuple(int(d) for plane in small[:2] for d in (plane[1, 0] - plane[0, 0], plane[0, 1] - plane[0, 0]))
-        within = np.divmod(large[2, :scale, :scale], scale)
-        assert steps == tuple(
-            int(d) for plane in within for d in (plane[1, 0] - plane[0, 0], plane[0, 1] - plane[0, 0])
-        )
-        orientations.add(steps)
+        steps = [(p[1, 0] - p[0, 0], p[0, 1] - p[0, 0]) for p in small[:2].astype(int)]
+        within = np.divmod(large[2, :scale, :scale].astype(int), scale)
+        assert steps == [(p[1, 0] - p[0, 0], p[0, 1] - p[0, 0]) for p in within]
+        orientations.add(tuple(steps))
         corners.add((int(small[0].min()), int(small[1].min())))
     assert len(orientations) == 8
     assert corners == {(top, left) for top in range(5) for left in range(8)}

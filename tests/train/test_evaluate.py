@@ -1,7 +1,6 @@
 """Scores of a benchmark set: the right pairs, the right pixels, the paper's self-ensemble."""
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,12 +9,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from edsr_runtime.errors import DataError, NumericalError
+from edsr_runtime.errors import DataError, NumericalError, ShapeError
 from edsr_runtime.metrics import PROTOCOLS
 from edsr_runtime.resize import imresize
 from edsr_train.data import Pair, make_pair
-from edsr_train.evaluate import benchmark_pairs, evaluate, mean_psnr, mean_ssim, super_resolve
+from edsr_train.evaluate import benchmark_pairs, evaluate, evaluate_bicubic, mean_psnr, mean_ssim, super_resolve
 from edsr_train.models import EDSR, MDSR, EDSRConfig, MDSRConfig
+from edsr_train.models.branch import SuperResolutionNetwork
 
 Pixels = NDArray[np.uint8]
 
@@ -34,10 +34,10 @@ def tiny_edsr(scale: int) -> EDSR:
     return EDSR(EDSRConfig(scale, n_resblocks=1, n_feats=8))
 
 
-class Nearest:
+class Nearest(SuperResolutionNetwork):
     """Repeats pixels; its scores can be worked out by hand."""
 
-    config = SimpleNamespace(scales=(2, 3))
+    scales = (2, 3)
 
     def branch(self, scale: int) -> nn.Module:
         return nn.Upsample(scale_factor=scale)
@@ -78,7 +78,7 @@ def test_missing_and_misfit_lr_pictures_are_refused(tmp_path: Path) -> None:
 
 def test_an_empty_benchmark_is_refused(tmp_path: Path) -> None:
     (tmp_path / "HR").mkdir()
-    with pytest.raises(DataError, match="expected pictures in .*HR or in the folder itself, found none"):
+    with pytest.raises(DataError, match=r"expected pictures in .*HR or in the folder itself, found none"):
         benchmark_pairs(tmp_path, 2)
 
 
@@ -129,16 +129,29 @@ def test_psnr_is_counted_under_the_protocol(protocol: str, expected: float) -> N
     lr = np.full((20, 20, 3), 100, np.uint8)
     hr = np.full((40, 40, 3), 110, np.uint8)
     hr[:2], hr[:, -2:] = 0, 255  # shaved by both protocols at scale 2
-    (score,) = evaluate(Nearest(), [Pair("flat", lr, hr)], 2, PROTOCOLS[protocol])  # type: ignore[arg-type]
+    (score,) = evaluate(Nearest(), [Pair("flat", lr, hr)], 2, PROTOCOLS[protocol])
     assert score.name == "flat"
     assert score.psnr == pytest.approx(expected, abs=1e-4)
     assert 0.98 < score.ssim < 1
 
 
+def test_a_picture_too_small_to_be_scored_is_named() -> None:
+    pair = Pair("icon", np.zeros((7, 9, 3), np.uint8), np.zeros((14, 18, 3), np.uint8))
+    with pytest.raises(ShapeError, match="icon: SSIM needs at least 11 pixels"):
+        list(evaluate(Nearest(), [pair], 2, PROTOCOLS["paper-y"]))
+
+
+def test_bicubic_is_scored_beside_the_network() -> None:
+    lr = noise(20, 24)
+    pair = Pair("upscaled", lr, np.asarray(imresize(lr, 2)))
+    (score,) = evaluate_bicubic([pair], 2, PROTOCOLS["paper-y"])
+    assert (score.name, score.psnr) == ("upscaled", float("inf"))
+
+
 def test_means_are_over_pictures() -> None:
     lr = [np.full((12, 12, 3), value, np.uint8) for value in (100, 105)]
     pairs = [Pair(str(i), picture, np.full((36, 36, 3), 110, np.uint8)) for i, picture in enumerate(lr)]
-    scores = list(evaluate(Nearest(), pairs, 3, PROTOCOLS["paper-div2k"]))  # type: ignore[arg-type]
+    scores = list(evaluate(Nearest(), pairs, 3, PROTOCOLS["paper-div2k"]))
     assert mean_psnr(scores) == pytest.approx((28.1308 + 34.1514) / 2, abs=1e-4)
     assert mean_ssim(scores) == pytest.approx((scores[0].ssim + scores[1].ssim) / 2)
 

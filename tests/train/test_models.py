@@ -49,6 +49,11 @@ def everything(network: nn.Module) -> tuple[dict[str, Tensor], dict[str, dict[st
         (lambda: MDSR(MDSRConfig(n_resblocks=16)), "3.23"),
         (lambda: MDSR(MDSRConfig()), "7.95"),
     ],
+    ids=[
+        *(f"{name}-x{scale}" for name in ("edsr-baseline", "edsr") for scale in (2, 3, 4)),
+        "mdsr-baseline",
+        "mdsr",
+    ],
 )
 def test_parameter_counts_are_the_published_ones(build: Callable[[], nn.Module], published: str) -> None:
     with torch.device("meta"):

@@ -2,9 +2,9 @@
 
 import re
 import shlex
+import shutil
 import signal
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +21,12 @@ from edsr_train.checkpoint import load_network, save_checkpoint
 from edsr_train.cli import main
 from edsr_train.config import TrainConfig
 from edsr_train.data import PatchSampler
-from edsr_train.evaluate import benchmark_pairs, evaluate
+from edsr_train.evaluate import benchmark_pairs, evaluate, evaluate_bicubic, mean_psnr
 from edsr_train.models import EDSR, MDSR, EDSRConfig, MDSRConfig
 from edsr_train.presets import PRESETS
 
 TINY = ("--blocks", "1", "--feats", "8", "--tail", "direct", "--patch", "8", "--batch", "2", "--validate-every", "4")
 NEW = (*TINY, "--scale", "2", "--updates", "6", "--lr", "0.001", "--network", "edsr-small")
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Networks this small only lose time on several; and --threads must not outlive a test."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture
@@ -80,15 +71,20 @@ def save_tiny(path: Path, scale: int = 2, **options: Any) -> EDSR:
 
 def test_fit_writes_a_checkpoint_that_tells_what_it_is(tmp_path: Path, photographs: Path) -> None:
     out = tmp_path / "x2.pt"
-    result = fitted("--data", photographs, "--val", photographs, "-o", out, *NEW, "--res-scale", "0.5", "--threads", 1)
+    val = tmp_path / "val"
+    val.mkdir()
+    shutil.copy(photographs / "a.png", val)
+    result = fitted("--data", photographs, "--val", val, "-o", out, *NEW, "--res-scale", "0.5", "--threads", 1)
     lines = result.stdout.splitlines()
     assert lines[0].startswith(
         "network: EDSR x2, 1 blocks of 8 feature maps with a direct tail, residual scaling 0.5, "
     )
-    assert lines[1] == "data: 2 of 3 pictures have both sides of at least 16 pixels"
-    assert [line.partition("  ")[0] for line in lines[2:4]] == ["update 4/6", "update 6/6"]
-    assert re.search(r"loss \d+\.\d{4}  \d+\.\d updates/s  paper-y \d+\.\d{3} dB$", lines[3])
-    assert lines[4:] == [f"wrote {out}"]
+    bicubic = mean_psnr(list(evaluate_bicubic(benchmark_pairs(val, 2), 2, PROTOCOLS["paper-y"])))
+    assert lines[1] == f"validation: 1 pictures of {val}, bicubic: paper-y {bicubic:.3f} dB"
+    assert lines[2] == "data: 2 of 3 pictures have both sides of at least 16 pixels"
+    assert [line.partition("  ")[0] for line in lines[3:5]] == ["update 4/6", "update 6/6"]
+    assert re.search(r"loss \d+\.\d{4}  \d+\.\d updates/s  paper-y \d+\.\d{3} dB$", lines[4])
+    assert lines[5:] == [f"wrote {out}"]
     loaded = load_network(out)
     assert loaded.config == EDSRConfig(2, 1, 8, 0.5, "direct")
     assert loaded.extra["training"]["options"]["lr"] == 0.001
@@ -245,6 +241,14 @@ def test_what_cannot_work_is_refused_before_training(
     assert [path.name for path in tmp_path.iterdir()] == [photographs.name]
 
 
+def test_a_validation_picture_too_small_to_be_scored_is_found_before_training(
+    tmp_path: Path, photographs: Path
+) -> None:
+    result = fit("--data", photographs, "--val", photographs, "-o", tmp_path / "a.pt", *NEW)
+    assert (result.exit_code, "tiny: SSIM needs at least 11 pixels" in result.stderr) == (2, True)
+    assert not (tmp_path / "a.pt").exists()
+
+
 def test_compile_without_a_compiler_is_refused(
     tmp_path: Path, photographs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -283,6 +287,8 @@ def test_init_must_fit_the_options(tmp_path: Path, photographs: Path) -> None:
     result = fit(*init, "--scale", "3", "--blocks", "2")
     assert result.exit_code == 2
     assert "x2.pt: n_resblocks is 1 there, which --blocks 2 contradicts. Leave it away" in result.stderr
+    refused = fit(*init, "--scale", "3", "--network", "edsr", "--blocks", "1", "--feats", "8")
+    assert "x2.pt: res_scale is 1.0 there, which --network edsr contradicts" in refused.stderr
     assert "--scale is missing" in fit(*init).stderr
     assert "give one of them" in fit("--data", photographs, "-o", tmp_path / "x2.pt", *init[4:], "--resume").stderr
 

@@ -134,8 +134,9 @@ def fit(
     Ctrl-C saves before it ends, and prints the command that goes on from there.
     """
     _use_torch(threads)
+    from edsr_runtime.metrics import PROTOCOLS
     from edsr_train.data import load_pairs, picture_files
-    from edsr_train.evaluate import benchmark_pairs
+    from edsr_train.evaluate import benchmark_pairs, evaluate_bicubic, mean_psnr
     from edsr_train.fit import check_output, describe, new_run, resumed_run
     from edsr_train.interrupt import stop_requests
     from edsr_train.loop import train
@@ -155,6 +156,10 @@ def fit(
 
     scale = run.network.config.scale
     validation = [] if val is None else benchmark_pairs(val, scale)
+    if validation:
+        # A picture that cannot be scored is found here, and not at the first validation, hours later.
+        bicubic = mean_psnr(list(evaluate_bicubic(validation, scale, PROTOCOLS["paper-y"])))
+        click.echo(f"validation: {len(validation)} pictures of {val}, bicubic: paper-y {bicubic:.3f} dB")
     pairs = load_pairs(data, scale, run.config.patch)
     side = run.config.patch * scale
     click.echo(f"data: {len(pairs)} of {len(picture_files(data))} pictures have both sides of at least {side} pixels")
@@ -202,17 +207,14 @@ def evaluate_checkpoint(
 ) -> None:
     """PSNR and SSIM of a checkpoint on a benchmark set, picture by picture."""
     _use_torch(threads)
-    from typing import cast
-
     from edsr_runtime.metrics import PROTOCOLS
     from edsr_train.checkpoint import load_network
-    from edsr_train.evaluate import SuperResolver, benchmark_pairs, evaluate, lr_folder, mean_psnr, mean_ssim
+    from edsr_train.evaluate import benchmark_pairs, evaluate, lr_folder, mean_psnr, mean_ssim
 
     loaded = load_network(ckpt, res_scale=res_scale)
     for note in loaded.notes:
         click.echo(note)
-    network = cast(SuperResolver, loaded.network)
-    scale = _scale_of(network.config.scales, scale, ckpt)
+    scale = _scale_of(loaded.network.scales, scale, ckpt)
     pairs = benchmark_pairs(data, scale)
     origin = lr_folder(data, scale) or "made by MATLAB's bicubic"
     ensemble = ", self-ensemble x8" if self_ensemble else ""
@@ -222,7 +224,7 @@ def evaluate_checkpoint(
     width = max(len(name) for name in (mean_row, *(pair.name for pair in pairs)))
     click.echo(f"{'picture':{width}}  PSNR dB    SSIM")
     scores = []
-    for score in evaluate(network, pairs, scale, PROTOCOLS[protocol_id], self_ensemble):
+    for score in evaluate(loaded.network, pairs, scale, PROTOCOLS[protocol_id], self_ensemble):
         scores.append(score)
         click.echo(f"{score.name:{width}}  {score.psnr:7.3f}  {score.ssim:.4f}")
     click.echo(f"{mean_row:{width}}  {mean_psnr(scores):7.3f}  {mean_ssim(scores):.4f}")

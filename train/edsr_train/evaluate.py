@@ -3,29 +3,17 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from typing import Protocol as Interface
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from edsr_runtime.dihedral import VIEWS, View
-from edsr_runtime.errors import DataError, NumericalError
+from edsr_runtime.errors import DataError, NumericalError, ShapeError
 from edsr_runtime.metrics import Protocol
+from edsr_runtime.resize import imresize
 from edsr_train.data import Pair, Pixels, is_picture, make_pair, read_rgb
-from edsr_train.models.branch import Branch
-
-
-class SuperResolver(Interface):
-    """What every network here can do."""
-
-    @property
-    def config(self) -> Any:
-        """Its configuration; ``config.scales`` are the scales it can do."""
-
-    def branch(self, scale: int) -> Branch:
-        """The network at one of its scales."""
+from edsr_train.models.branch import SuperResolutionNetwork
 
 
 @dataclass(frozen=True)
@@ -102,13 +90,27 @@ def super_resolve(network: Callable[[Tensor], Tensor], lr: Pixels, self_ensemble
 
 
 def evaluate(
-    network: SuperResolver, pairs: Iterable[Pair], scale: int, protocol: Protocol, self_ensemble: bool = False
+    network: SuperResolutionNetwork,
+    pairs: Iterable[Pair],
+    scale: int,
+    protocol: Protocol,
+    self_ensemble: bool = False,
 ) -> Iterator[Score]:
-    """Score every picture, one after the other."""
+    """Score every picture, one after the other.
+
+    Raises:
+        ShapeError: a picture is too small to be scored under this protocol.
+        NumericalError: the network gave NaN or infinity.
+    """
     branch = network.branch(scale)
     for pair in pairs:
-        sr = super_resolve(branch, pair.lr, self_ensemble)
-        yield Score(pair.name, protocol.psnr(sr, pair.hr, scale), protocol.ssim(sr, pair.hr, scale))
+        yield _score(super_resolve(branch, pair.lr, self_ensemble), pair, scale, protocol)
+
+
+def evaluate_bicubic(pairs: Iterable[Pair], scale: int, protocol: Protocol) -> Iterator[Score]:
+    """The same for MATLAB's bicubic, the first row of every table."""
+    for pair in pairs:
+        yield _score(np.asarray(imresize(pair.lr, scale), np.uint8), pair, scale, protocol)
 
 
 def mean_psnr(scores: Sequence[Score]) -> float:
@@ -119,6 +121,13 @@ def mean_psnr(scores: Sequence[Score]) -> float:
 def mean_ssim(scores: Sequence[Score]) -> float:
     """Mean over pictures of SSIM."""
     return float(np.mean([s.ssim for s in scores]))
+
+
+def _score(sr: Pixels, pair: Pair, scale: int, protocol: Protocol) -> Score:
+    try:
+        return Score(pair.name, protocol.psnr(sr, pair.hr, scale), protocol.ssim(sr, pair.hr, scale))
+    except ShapeError as err:
+        raise ShapeError(f"{pair.name}: {err}") from err
 
 
 def _turned(x: Tensor, view: View) -> Tensor:

@@ -87,7 +87,7 @@ def new_run(asked: Mapping[str, Asked], init: Path | None = None) -> Run:
     if init is None:
         default = {} if "network" in asked else asdict(PRESETS[DEFAULT_NETWORK])
         return Run(EDSR(EDSRConfig(**{**default, **_values(sizes, _NETWORK_FIELDS)})), config)
-    loaded = _load_edsr(init, sizes["res_scale"].value if "res_scale" in sizes else None)
+    loaded = _load_edsr(init, asked["res_scale"].value if "res_scale" in asked else None)
     start = cast(EDSRConfig, loaded.config)
     for name in ("n_resblocks", "n_feats", "res_scale"):
         _refuse_contradiction(init, sizes, name, getattr(start, name), "Leave it away")

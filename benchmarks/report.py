@@ -1,0 +1,247 @@
+"""Markdown tables from result files: ``python benchmarks/report.py FILE.json [FILE.json ...]``."""
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+if __name__ == "__main__":  # started as a file: the package is beside the folder that Python looks in
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+import click
+
+from benchmarks.result_file import read_result
+from edsr_runtime.command import EdsrCommand
+
+Result = dict[str, Any]
+
+_NAMES = {
+    "torch-eager-fp32": "PyTorch eager FP32",
+    "auto": "edsr-toolkit, auto",
+    "auto-no-collapse": "edsr-toolkit, auto, without tail collapse",
+    "openvino-bf16": "OpenVINO BF16",
+    "openvino-fp32": "OpenVINO FP32",
+    "onnxruntime": "onnxruntime",
+}
+
+
+@click.command(cls=EdsrCommand)
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+def main(files: tuple[Path, ...]) -> None:
+    """Print the results in FILES as Markdown."""
+    click.echo("\n\n".join(render(read_result(file)) for file in files))
+
+
+def render(result: Result) -> str:
+    """All tables of one result file."""
+    parts = [_circumstances(result)]
+    parts += [_SECTIONS[name](section) for name, section in result["results"].items()]
+    left_out = [f"{name} was left out: {reason}" for name, reason in result["skipped"].items()]
+    done = {*result["results"], *result["skipped"]}
+    left_out += [f"{name} was not finished" for name in result["arguments"]["measurements"] if name not in done]
+    if left_out:
+        parts.append(_bullets(left_out))
+    targets = [target for section in result["results"].values() for target in section["targets"]]
+    if targets:
+        parts.append(_targets(targets))
+    return "\n\n".join(parts)
+
+
+def warnings(result: Result) -> list[str]:
+    """What keeps the numbers from being taken at face value."""
+    found = []
+    if result["smoke"]:
+        found.append("a smoke run on tiny networks and pictures: the numbers mean nothing")
+    if result["loaded"]:
+        found.append(
+            f"the machine was busy before the start (load average {result['load_before'][0]:.2f}): "
+            "do not rely on the times"
+        )
+    if result["commit"] and result["commit"]["modified"]:
+        found.append("the project's files differed from the commit")
+    return found
+
+
+def _circumstances(result: Result) -> str:
+    machine, commit = result["machine"], result["commit"]
+    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+    cores = f"{machine['usable_cpus']} CPUs" + (", virtual" if machine["is_virtual"] else "")
+    memory = f", {machine['memory_bytes'] / 1e9:.0f} GB" if machine["memory_bytes"] else ""
+    load = " -> ".join(f"{load[0]:.2f}" for load in (result["load_before"], result["load_after"]) if load)
+    lines = [
+        f"{machine['cpu']} ({cores}{memory}; {', '.join(machine['cpu_flags']) or 'no AVX2'})",
+        f"{versions}; Python {machine['python']}, {machine['system']}",
+        f"{result['date']}, commit {commit['id'][:12] if commit else 'unknown'}, load average {load}",
+        *(f"**{warning}**" for warning in warnings(result)),
+    ]
+    return _bullets(lines)
+
+
+def _speed(section: Result) -> str:
+    rows = []
+    for case in section["cases"]:
+        for row in case["rows"]:
+            rows.append(
+                (
+                    f"x{case['scale']}",
+                    _NAMES[row["name"]],
+                    _spread(row["latency_ms"], 1),
+                    _spread(row["times_torch"], 2),
+                    str(row["max_difference"]),
+                    f"{row['changed_share']:.1%}",
+                )
+            )
+    counts = {row["latency_ms"]["count"] for case in section["cases"] for row in case["rows"]}
+    header = ("scale", "", "ms", "times PyTorch", "largest difference", "changed samples")
+    auto = next(row for row in section["cases"][0]["rows"] if row["name"] == "auto")
+    notes = [
+        f"auto is {auto['description'].partition(': ')[2]}",
+        *(
+            f"x{case['scale']}: {_spread(case['times_no_collapse'], 2)} times as fast as without tail collapse"
+            for case in section["cases"]
+        ),
+        *(f"{name} is missing: {reason}" for name, reason in section["cases"][0]["missing"].items()),
+    ]
+    title = (
+        f"### Speed: {section['network']}, {_size(section['lr_hw'])} LR, uint8 array to uint8 array\n\n"
+        f"Median (10th to 90th percentile) of {_joined(counts)} rounds in random order; ratios are taken within rounds."
+    )
+    return "\n\n".join([title, _table(header, rows, "llrrrr"), _bullets(notes)])
+
+
+def _ring(section: Result) -> str:
+    rows = [
+        (
+            f"x{row['scale']}",
+            _NAMES[row["name"]],
+            _spread(row["latency_ms"], 1),
+            _spread(row["overhead_percent"], 1),
+            _spread(row["noise_percent"], 1),
+        )
+        for row in section["rows"]
+    ]
+    counts = {row["latency_ms"]["count"] for row in section["rows"]}
+    title = (
+        f"### What the exact border ring costs: {section['network']}, {_size(section['lr_hw'])} LR\n\n"
+        f"Against one plain 5x5 convolution, which is wrong in the ring; {_joined(counts)} rounds. "
+        "No difference: the same for two copies of the plain graph."
+    )
+    header = ("scale", "", "ms", "more time, %", "no difference, %")
+    notes = [f"{name} is missing: {reason}" for name, reason in section["missing"].items()]
+    return "\n\n".join([title, _table(header, rows, "llrrr"), *([_bullets(notes)] if notes else [])])
+
+
+def _psnr(section: Result) -> str:
+    rows, notes = [], []
+    for case in section["cases"]:
+        for row in case["rows"]:
+            rows.append(
+                (
+                    case["model"],
+                    _NAMES[row["name"]],
+                    f"{row['psnr_db']:.3f}",
+                    _signed(row["loss_db"], 4),
+                    _signed(row["worst_loss_db"], 4),
+                    f"{row['rms_difference']:.2g}",
+                    f"{row['max_difference']:.2g}",
+                    f"{row['changed_share']:.2%}",
+                )
+            )
+        notes += [
+            f"{case['model']} with self-ensemble, {_NAMES[row['name']]}: "
+            f"{row['psnr_db']:.3f} dB ({_signed(row['gain_db'], 3)} dB)"
+            for row in case["ensemble"]
+        ]
+    notes += [f"{name} is missing: {reason}" for name, reason in section["missing"].items()]
+    title = (
+        f"### Quality: {section['set']} ({section['pictures']} pictures), `{section['protocol']}`\n\n"
+        "Each model's first row is what the others are compared with. Differences in grey levels before rounding."
+    )
+    header = ("model", "", "PSNR, dB", "loss, dB", "worst picture", "rms", "largest", "changed samples")
+    return "\n\n".join([title, _table(header, rows, "llrrrrrr"), *([_bullets(notes)] if notes else [])])
+
+
+def _encode(section: Result) -> str:
+    rows = [
+        (
+            row["name"],
+            _spread(row["seconds"], 3),
+            _spread(row["share_percent"], 1),
+            f"{row['size_bytes'] / 1e6:.2f}",
+        )
+        for row in section["rows"]
+    ]
+    title = (
+        f"### PNG encoding: {_size(section['hr_hw'])}, {section['picture']}\n\n"
+        f"Inference, {section['network']} x4 on {_size(section['lr_hw'])} LR, "
+        f"{section['description'].partition(': ')[2]}: {_spread(section['infer_seconds'], 3)} s, "
+        f"{section['infer_seconds']['count']} rounds. One after the other here; edsr-upscale overlaps them."
+    )
+    return f"{title}\n\n{_table(('encoder', 's', 'share of both, %', 'MB'), rows, 'lrrr')}"
+
+
+def _memory(section: Result) -> str:
+    rows = [
+        (
+            f"x{row['scale']}",
+            _size(row["lr_hw"]),
+            _size(row["hr_hw"]),
+            f"{row['peak_bytes'] / 1e9:.2f}",
+            f"{row['seconds']:.0f}",
+            f"{row['input_bytes'] / 1e6:,.0f} -> {row['output_bytes'] / 1e6:,.0f}",
+        )
+        for row in section["rows"]
+    ]
+    header = ("scale", "LR", "HR", "peak, GB", "s", "files, MB")
+    return f"### Memory: edsr-upscale -n {section['model']}, PNG to PNG\n\n{_table(header, rows, 'lllrrr')}"
+
+
+def _targets(targets: Sequence[Result]) -> str:
+    rows = [
+        (
+            target["promise"],
+            f"{target['bound']} {target['limit']:g} {target['unit']}",
+            f"{target['measured']:.3g} {target['unit']}",
+            f"does not apply: {target['reason']}" if not target["applies"] else "yes" if target["met"] else "**no**",
+        )
+        for target in targets
+    ]
+    return f"### Targets\n\n{_table(('', 'target', 'measured', 'met'), rows, 'llll')}"
+
+
+_SECTIONS: dict[str, Callable[[Result], str]] = {
+    "speed": _speed,
+    "ring": _ring,
+    "psnr": _psnr,
+    "encode": _encode,
+    "memory": _memory,
+}
+
+
+def _spread(spread: Result, digits: int) -> str:
+    return f"{spread['median']:.{digits}f} ({spread['p10']:.{digits}f} to {spread['p90']:.{digits}f})"
+
+
+def _signed(value: float, digits: int) -> str:
+    return f"{round(value, digits) + 0.0:+.{digits}f}"  # the sum makes +0 of -0
+
+
+def _size(hw: Sequence[int]) -> str:
+    return f"{hw[0]}x{hw[1]}"
+
+
+def _joined(counts: Iterable[int]) -> str:
+    return ", ".join(str(count) for count in sorted(counts))
+
+
+def _bullets(lines: Iterable[str]) -> str:
+    return "\n".join(f"* {line}" for line in lines)
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]], alignment: str) -> str:
+    marks = ["---:" if side == "r" else "---" for side in alignment]
+    return "\n".join("| " + " | ".join(row) + " |" for row in (header, marks, *rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""The machine's description, from made-up and from real files of the operating system."""
+
+import dataclasses
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from benchmarks import machine
+
+
+@pytest.mark.parametrize(
+    ("cpu", "slug"),
+    [
+        ("Intel(R) Xeon(R) Platinum 8488C", "intel-xeon-platinum-8488c-4c"),
+        ("Intel(R) Core(TM) i7-8700 CPU @ 3.20GHz", "intel-core-i7-8700-4c"),
+        ("AMD EPYC 9R14 96-Core Processor", "amd-epyc-9r14-96-core-4c"),
+        ("", "cpu-4c"),
+    ],
+)
+def test_slug_is_fit_for_a_file_name(cpu: str, slug: str) -> None:
+    described = dataclasses.replace(machine.describe_machine(), cpu=cpu, usable_cpus=4)
+    assert described.slug == slug
+
+
+def test_cores_are_counted_once_for_their_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = [(0, 0), (0, 1), (1, 0), (1, 1)] * 2  # two sockets of two cores of two threads
+    entry = "processor\t: {}\nphysical id\t: {}\nsiblings\t: 4\ncore id\t\t: {}\ncpu cores\t: 2\n\n"
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text("".join(entry.format(i, *ids) for i, ids in enumerate(threads)))
+    monkeypatch.setattr(machine, "_CPUINFO", cpuinfo)
+    assert machine.describe_machine().physical_cores == 4
+
+
+def test_what_the_system_does_not_tell_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "_CPUINFO", tmp_path / "none")
+    monkeypatch.setattr(machine, "_MEMINFO", tmp_path / "none")
+    described = machine.describe_machine()
+    assert (described.physical_cores, described.memory_bytes) == (None, None)
+    assert 1 <= described.usable_cpus <= (os.cpu_count() or 1)
+
+
+def test_commit_says_whether_files_differ_from_it(tmp_path: Path) -> None:
+    def git(*arguments: str) -> str:
+        names = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
+        command = ["git", "-C", str(tmp_path), *names, *arguments]
+        return subprocess.run(command, check=True, text=True, capture_output=True).stdout.strip()
+
+    assert machine.current_commit(tmp_path) is None
+    git("init", "--quiet")
+    (tmp_path / "file").write_text("one")
+    git("add", "file")
+    git("commit", "--quiet", "-m", "one")
+    (tmp_path / "a result that is not committed yet").touch()
+    assert machine.current_commit(tmp_path) == machine.Commit(git("rev-parse", "HEAD"), modified=False)
+    (tmp_path / "file").write_text("two")
+    assert machine.current_commit(tmp_path) == machine.Commit(git("rev-parse", "HEAD"), modified=True)

@@ -1,0 +1,80 @@
+"""Interleaved timing: who runs when, and what is counted."""
+
+import gc
+from collections import Counter
+
+import pytest
+
+from benchmarks.timing import Candidate, Spread, interleave, paired_ratios, spread
+
+
+class Clockwork:
+    """A clock that only candidates move, and a log of their runs."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.log: list[str] = []
+
+    def candidate(self, name: str, seconds: float) -> Candidate:
+        def run() -> None:
+            self.log.append(name)
+            self.now += seconds
+
+        return Candidate(name, run)
+
+
+def test_each_candidate_is_timed_once_a_round_for_one_run() -> None:
+    clockwork = Clockwork()
+    candidates = [clockwork.candidate("quick", 1.0), clockwork.candidate("slow", 5.0)]
+    seconds = interleave(candidates, 7, warm_up=3, clock=lambda: clockwork.now)
+    assert seconds == {"quick": [1.0] * 7, "slow": [5.0] * 7}
+    assert Counter(clockwork.log) == {"quick": 3 + 2 * 7, "slow": 3 + 2 * 7}
+
+
+def test_the_timed_run_follows_an_untimed_one_of_the_same_candidate() -> None:
+    clockwork = Clockwork()
+    interleave([clockwork.candidate(name, 1.0) for name in "abc"], 20, warm_up=0)
+    turns = list(zip(clockwork.log[::2], clockwork.log[1::2], strict=True))
+    assert all(first == second for first, second in turns)
+
+
+def test_the_order_differs_between_rounds_and_is_the_same_in_every_run() -> None:
+    orders = []
+    for _ in range(2):
+        clockwork = Clockwork()
+        interleave([clockwork.candidate(name, 1.0) for name in "abc"], 20, warm_up=0)
+        turns = clockwork.log[::2]
+        rounds = ["".join(turns[i : i + 3]) for i in range(0, len(turns), 3)]
+        assert all(sorted(order) == ["a", "b", "c"] for order in rounds)
+        orders.append(rounds)
+    assert orders[0] == orders[1]
+    assert len(set(orders[0])) == 6  # all permutations come up
+
+
+def test_ratios_of_the_same_round_do_not_see_a_machine_that_slows_down() -> None:
+    slower = [1.0, 2.0, 4.0, 8.0]
+    assert paired_ratios([3 * t for t in slower], slower) == [3.0] * 4
+
+
+def test_spread_is_median_and_outer_tenths() -> None:
+    assert spread([float(v) for v in range(11)]) == Spread(5.0, 1.0, 9.0, 11)
+    assert spread([2.5]) == Spread(2.5, 2.5, 2.5, 1)
+
+
+def test_garbage_is_not_collected_while_the_clock_runs() -> None:
+    seen: list[bool] = []
+    interleave([Candidate("a", lambda: seen.append(gc.isenabled()))], 2, warm_up=1)
+    assert seen == [True, False, False, False, False]
+    assert gc.isenabled()
+
+
+def test_garbage_collection_is_on_again_after_an_error() -> None:
+    runs = iter([None])
+    with pytest.raises(StopIteration):
+        interleave([Candidate("breaks in the timed run", lambda: next(runs))], 1, warm_up=0)
+    assert gc.isenabled()
+
+
+def test_two_candidates_of_one_name_are_refused() -> None:
+    with pytest.raises(ValueError, match="same name"):
+        interleave([Candidate("a", int), Candidate("a", int)], 1)

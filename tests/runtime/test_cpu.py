@@ -1,0 +1,69 @@
+"""What the machine tells about itself, read from files in the form of Linux."""
+
+from pathlib import Path
+
+import pytest
+
+from edsr_runtime import cpu
+from edsr_runtime.cpu import CpuFlags, available_memory, cpu_flags
+
+CPUINFO = """processor\t: 0
+model name\t: Some CPU @ 2.00GHz
+flags\t\t: fpu avx2 avx512f avx512_bf16 amx_bf16
+bugs\t\t:
+
+processor\t: 1
+model name\t: Another CPU
+flags\t\t: fpu
+"""
+
+
+@pytest.fixture
+def proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in place of /proc, empty."""
+    monkeypatch.setattr(cpu, "_CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(cpu, "_MEMINFO", tmp_path / "meminfo")
+    return tmp_path
+
+
+def test_the_first_processor_is_read(proc: Path) -> None:
+    (proc / "cpuinfo").write_text(CPUINFO)
+    found = cpu_flags.__wrapped__()
+    assert found == CpuFlags("Some CPU @ 2.00GHz", frozenset({"fpu", "avx2", "avx512f", "avx512_bf16", "amx_bf16"}))
+    assert found.has_amx
+    assert found.has_avx512_bf16
+
+
+def test_a_system_that_tells_nothing_has_no_flags_and_unknown_memory(proc: Path) -> None:
+    found = cpu_flags.__wrapped__()
+    assert found.flags == frozenset()
+    assert not (found.has_amx or found.has_avx512_bf16)
+    assert available_memory() is None
+    (proc / "cpuinfo").write_text("processor\t: 0\nFeatures\t: fp asimd\n")
+    (proc / "meminfo").write_text("MemTotal:       1000 kB\n")
+    assert cpu_flags.__wrapped__().flags == frozenset()
+    assert available_memory() is None
+
+
+def test_available_memory_is_in_bytes(proc: Path) -> None:
+    (proc / "meminfo").write_text("MemTotal:       65800000 kB\nMemFree:         1 kB\nMemAvailable:   12345678 kB\n")
+    assert available_memory() == 12345678 * 1024
+
+
+@pytest.mark.parametrize(
+    ("flags", "precision", "unit"),
+    [
+        ({"avx512f", "avx512_bf16", "amx_bf16"}, "bf16", "AMX"),
+        ({"avx512f", "avx512_bf16"}, "bf16", "AVX512-BF16"),
+        (set(), "bf16", "BF16"),
+        ({"avx2", "avx512f", "amx_bf16"}, "fp32", "AVX-512"),
+        ({"avx2"}, "fp32", "AVX2"),
+    ],
+)
+def test_the_unit_that_computes_is_named(flags: set[str], precision: str, unit: str) -> None:
+    assert CpuFlags("x", frozenset(flags)).describe(precision) == unit
+
+
+def test_without_known_units_the_machine_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "riscv64")
+    assert CpuFlags("x", frozenset()).describe("fp32") == "riscv64"
