@@ -151,7 +151,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         if len(items) == len(value):
             return tuple(_convert(t, v, where) for t, v in zip(items, value, strict=True))
     if hint is float:
-        if type(value) in (int, float) and _is_finite(value):
+        if isinstance(value, int | float) and not isinstance(value, bool) and _is_finite(value):
             return float(value)
     elif kind is dict and isinstance(value, dict):
         return {key: tuple(item) if isinstance(item, list) else item for key, item in value.items()}

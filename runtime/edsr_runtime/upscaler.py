@@ -69,7 +69,7 @@ class Upscaler:
         if halo is not None and halo < 0:
             raise EdsrError(f"halo is {halo}, expected 0 or more LR pixels")
         self._self_ensemble = self_ensemble
-        self._tile = tile
+        self._tile: int | Literal["auto"] = tile
         self._halo = self.contract.receptive_radius if halo is None else halo
         self._threads = threads
         self._precision: Precision | None = None if precision == "auto" else precision
@@ -189,7 +189,7 @@ class Upscaler:
 
     def _translucent_tile(self, lr: Pixels, alpha: Pixels, peak: float) -> Pixels:
         """Colours are upscaled premultiplied, alpha as a gray picture; both with the same network, so edges agree."""
-        opacity = alpha[:, :, None].astype(np.float32) / np.float32(peak)
+        opacity: NDArray[np.float32] = alpha[:, :, None].astype(np.float32) / np.float32(peak)
         colour = np.broadcast_to(lr, (*alpha.shape, 3)).astype(np.float32) * np.float32(255 / peak)
         deep = lr.dtype != np.uint8
         sr_alpha = self._float(np.repeat(opacity * 255, 3, axis=2), deep).mean(axis=2, keepdims=True).clip(0, 255)

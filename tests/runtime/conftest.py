@@ -6,17 +6,17 @@ import onnx
 import pytest
 import torch
 from onnx import numpy_helper
-from tiny_networks import tiny_edsr, tiny_mdsr
-from torch import nn
 
 from edsr_export.exporting import ExportOptions, export_checkpoint
 from edsr_train.checkpoint import save_checkpoint
 from edsr_train.models import EDSR, EDSRConfig
+from edsr_train.models.branch import SuperResolutionNetwork
+from tiny_networks import tiny_edsr, tiny_mdsr
 
 FP32 = ExportOptions()
 
 
-def export(network: nn.Module, folder: Path, name: str, options: ExportOptions = FP32) -> Path:
+def export(network: SuperResolutionNetwork, folder: Path, name: str, options: ExportOptions = FP32) -> Path:
     """One head of a network as ONNX file ``name``.onnx, with whatever the options add to the name."""
     save_checkpoint(folder / f"{name}.pt", network)
     (exported,) = export_checkpoint(folder / f"{name}.pt", folder, options, overwrite=True)
@@ -61,8 +61,8 @@ def uint8_model(models_folder: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def plus_model(models_folder: Path) -> Path:
-    """``tiny_model`` with the self-ensemble inside."""
-    return export(tiny_edsr(2), models_folder, "tiny_x2", ExportOptions(self_ensemble=True))
+    """``direct_model`` with the self-ensemble inside."""
+    return export(tiny_edsr(2, tail="direct"), models_folder, "direct_x2", ExportOptions(self_ensemble=True))
 
 
 @pytest.fixture(scope="session")
@@ -89,15 +89,14 @@ def interpolating_network() -> EDSR:
     near, far = 0.75, 0.25  # HR pixels lie a quarter of an LR pixel beside the centre of an LR pixel
     before, after = torch.zeros(5), torch.zeros(5)
     before[1:3], after[2:4] = torch.tensor((far, near)), torch.tensor((near, far))
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.zero_()
-        for shift in (network.sub_mean, network.add_mean):
-            shift.weight.copy_(torch.eye(3).view(3, 3, 1, 1))
-        for channel in range(3):
-            network.get_submodule("head.0").weight[channel, channel, 1, 1] = 1
-            kernels = torch.stack([torch.outer(v, h) for v in (before, after) for h in (before, after)])
-            network.get_submodule("tail.0").weight[4 * channel : 4 * channel + 4, channel] = kernels
+    kernels = torch.stack([torch.outer(rows, columns) for rows in (before, after) for columns in (before, after)])
+    weights = {key: torch.zeros_like(value) for key, value in network.state_dict().items()}
+    weights["sub_mean.weight"] += torch.eye(3).view(3, 3, 1, 1)
+    weights["add_mean.weight"] += torch.eye(3).view(3, 3, 1, 1)
+    for channel in range(3):
+        weights["head.0.weight"][channel, channel, 1, 1] = 1
+        weights["tail.0.weight"][4 * channel : 4 * channel + 4, channel] = kernels
+    network.load_state_dict(weights)
     return network
 
 

@@ -13,13 +13,13 @@ import openvino as ov
 import pytest
 import torch
 from numpy.typing import NDArray
-from tiny_networks import tiny_edsr, tiny_mdsr
 
 from edsr_runtime.backends import choose
 from edsr_runtime.backends.base import Backend, NonFiniteError, Precision, to_uint8
 from edsr_runtime.backends.choose import BACKENDS, Choice, open_backend
 from edsr_runtime.contract import read_contract
 from edsr_runtime.errors import EdsrError, EnvironmentUnfitError, MissingDependencyError, ModelFileError
+from tiny_networks import tiny_edsr, tiny_mdsr
 
 Open = Callable[..., Backend]
 has_bf16 = "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
@@ -139,7 +139,7 @@ def test_a_backend_that_was_asked_for_and_is_missing_is_an_error(
 def test_bf16_is_refused_where_the_cpu_cannot(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ov.Core, "get_property", lambda self, device, name: ["FP32", "INT8"])
     contract = read_contract(tiny_model)
-    with pytest.raises(EnvironmentUnfitError, match="neither AMX nor AVX512-BF16.*use --precision fp32") as caught:
+    with pytest.raises(EnvironmentUnfitError, match=r"neither AMX nor AVX512-BF16.*use --precision fp32") as caught:
         open_backend("openvino", tiny_model, contract, "bf16", None)
     assert caught.value.exit_code == 4
     with closing(open_backend("openvino", tiny_model, contract, None, None)) as backend:
@@ -147,7 +147,8 @@ def test_bf16_is_refused_where_the_cpu_cannot(tiny_model: Path, monkeypatch: pyt
 
 
 def test_onnxruntime_computes_in_the_precision_of_the_file_only(tiny_model: Path, fp16_model: Path) -> None:
-    for path, wrong in ((tiny_model, "bf16"), (fp16_model, "fp32")):
+    cases: list[tuple[Path, Precision]] = [(tiny_model, "bf16"), (fp16_model, "fp32")]
+    for path, wrong in cases:
         contract = read_contract(path)
         sentence = f"precision of the file, {contract.precision}, not {wrong}: use --precision auto"
         with pytest.raises(EnvironmentUnfitError, match=sentence):
@@ -174,7 +175,7 @@ def test_floating_point_is_that_of_the_unfolded_network(
 ) -> None:
     path = request.getfixturevalue(file)
     backend = opened(name, path)
-    for shape in ((2, 13, 18, 3), (1, 3, 3, 3), (1, 4, 31, 3)):
+    for shape in ((2, 13, 18, 3), (1, 3, 4, 3)):
         lr = as_float(pictures(*shape))
         np.testing.assert_allclose(backend.run_float(lr), unfolded(path, lr), atol=1e-3)  # grey levels
 
@@ -191,10 +192,10 @@ def test_uint8_is_the_network_rounded(name: str, file: str, opened: Open, reques
 
 
 @pytest.mark.parametrize("name", BACKENDS)
-def test_the_ensemble_inside_a_file_is_run(name: str, opened: Open, tiny_model: Path, plus_model: Path) -> None:
+def test_the_ensemble_inside_a_file_is_run(name: str, opened: Open, plus_model: Path) -> None:
     lr = pictures(1, 9, 12, 3)
     x = torch.from_numpy(as_float(lr))
-    network = tiny_edsr(2)
+    network = tiny_edsr(2, tail="direct")
     with torch.no_grad():
         turned = [torch.rot90(network(torch.rot90(x, k, (2, 3))), -k, (2, 3)) for k in range(4)]
         y = x.flip(3)

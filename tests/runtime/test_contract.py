@@ -226,7 +226,7 @@ def test_a_model_of_others_is_refused_with_advice(tiny_model: Path, tmp_path: Pa
     model = onnx.load(tiny_model)
     del model.metadata_props[:]
     onnx.save(model, path)
-    with pytest.raises(ModelFileError, match="without a contract.*edsr-export --ckpt CHECKPOINT$"):
+    with pytest.raises(ModelFileError, match=r"without a contract.*edsr-export --ckpt CHECKPOINT$"):
         read_contract(path)
 
 

@@ -12,7 +12,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from tiny_networks import tiny_edsr
 
 from edsr_export.exporting import export_checkpoint
 from edsr_runtime import upscaler as upscaler_module
@@ -21,6 +20,7 @@ from edsr_runtime.backends.choose import BACKENDS
 from edsr_runtime.contract import Contract
 from edsr_runtime.errors import EdsrError, EnvironmentUnfitError, ModelFileError, NumericalError, ShapeError
 from edsr_runtime.upscaler import Upscaler
+from tiny_networks import tiny_edsr
 
 Open = Callable[..., Upscaler]
 Pixels = NDArray[Any]
@@ -61,11 +61,11 @@ def assert_rounded(result: Pixels, exact: Pixels, within: float = 0.001) -> None
     assert np.abs(result - np.clip(exact, 0, np.iinfo(result.dtype).max)).max() <= 0.5 + within
 
 
-def network_output(scale: int, rgb: Pixels) -> Pixels:
+def network_output(scale: int, rgb: Pixels, tail: str = "paper") -> Pixels:
     """(H, W, 3) of 0..255 through the unfolded PyTorch network: (scale*H, scale*W, 3), not clamped."""
     lr = torch.from_numpy(rgb.astype(np.float32)).permute(2, 0, 1)[None]
     with torch.no_grad():
-        sr: Pixels = tiny_edsr(scale)(lr)[0].permute(1, 2, 0).numpy()
+        sr: Pixels = tiny_edsr(scale, tail=tail)(lr)[0].permute(1, 2, 0).numpy()
     return sr
 
 
@@ -74,7 +74,7 @@ def network_output(scale: int, rgb: Pixels) -> Pixels:
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
 @pytest.mark.parametrize("backend", BACKENDS)
-@settings(max_examples=8)
+@settings(max_examples=6)
 @given(st.integers(3, 50), st.integers(3, 50), st.sampled_from([0, 4, 13]), st.booleans(), st.integers(0, 99))
 def test_tiles_give_the_whole_picture(
     opened: Open,
@@ -161,7 +161,7 @@ def test_automatic_tiles_go_by_memory(tiny_model: Path, opened: Open, monkeypatc
 
 def test_a_tile_without_a_core_is_refused_unless_the_picture_is_smaller(opened: Open, tiny_model: Path) -> None:
     upscaler = opened(tiny_model, tile=2 * RADIUS)
-    with pytest.raises(ShapeError, match="tile 16 leaves nothing after a halo of 8 .* use a tile of at least 17"):
+    with pytest.raises(ShapeError, match=r"tile 16 leaves nothing after a halo of 8 .* use a tile of at least 17"):
         upscaler.upscale(picture(17, 17))
     assert upscaler.upscale(picture(16, 16)).shape == (32, 32, 3)
 
@@ -335,7 +335,9 @@ def test_what_is_transparent_does_not_bleed_with_a_trained_network(
         sr, sr_alpha = with_alpha(upscaler, pixels, alpha)
     edge = sr[(sr_alpha > 32) & (sr_alpha < 224)].astype(int)
     assert len(edge) > 50
-    assert edge[:, 0].min() > 200
+    # Colour and alpha go through the network apart, so it is not exact; black that bleeds in gives 130 on average.
+    assert edge[:, 0].mean() > 220
+    assert edge[:, 0].min() > 180
     assert edge[:, 1:].max() < 40
 
 
@@ -357,13 +359,13 @@ def test_a_picture_of_which_nothing_is_seen_is_upscaled_to_nothing(opened: Open,
 # --- self-ensemble ---
 
 
-def eight_views(scale: int, image: Pixels) -> Pixels:
+def eight_views(scale: int, image: Pixels, tail: str = "paper") -> Pixels:
     """The paper's self-ensemble in plain PyTorch: four rotations, mirrored and not, turned back and averaged."""
     results = []
     for mirrored in (False, True):
         for quarter_turns in range(4):
             view = np.rot90(image[:, ::-1] if mirrored else image, quarter_turns)
-            sr = np.rot90(network_output(scale, view.copy()), -quarter_turns)
+            sr = np.rot90(network_output(scale, view.copy(), tail), -quarter_turns)
             results.append(sr[:, ::-1] if mirrored else sr)
     mean: Pixels = np.mean(results, axis=0)
     return mean
@@ -400,7 +402,7 @@ def test_a_file_that_averages_itself_is_not_averaged_again(opened: Open, plus_mo
     with pytest.raises(EdsrError, match=r"averages the eight views itself; leave out the self-ensemble option$"):
         Upscaler(plus_model, self_ensemble=True)
     image = picture(9, 13)
-    assert_rounded(opened(plus_model).upscale(image), eight_views(2, image))
+    assert_rounded(opened(plus_model).upscale(image), eight_views(2, image, tail="direct"))
 
 
 # --- numbers that are none ---
@@ -463,10 +465,13 @@ def test_nan_that_persists_is_an_error(
     tiny_model: Path, fake: type[Fake], monkeypatch: pytest.MonkeyPatch, kind: Any, self_ensemble: bool
 ) -> None:
     monkeypatch.setattr(fake, "broken", ("bf16", "fp32"))
-    with Upscaler(tiny_model, backend="openvino", self_ensemble=self_ensemble) as upscaler:
-        with pytest.raises(NumericalError, match=r"^tiny_x2 gives NaN or infinity for this picture, in FP32 too$") as e:
-            upscaler.upscale(picture(9, 13, dtype=kind))
-    assert e.value.exit_code == 3
+    sentence = "^tiny_x2 gives NaN or infinity for this picture, in FP32 too$"
+    with (
+        Upscaler(tiny_model, backend="openvino", self_ensemble=self_ensemble) as upscaler,
+        pytest.raises(NumericalError, match=sentence) as caught,
+    ):
+        upscaler.upscale(picture(9, 13, dtype=kind))
+    assert caught.value.exit_code == 3
 
 
 def test_sixteen_bits_are_computed_in_fp32_at_once(tiny_model: Path, fake: type[Fake]) -> None:
@@ -556,14 +561,14 @@ def test_a_model_for_uint8_takes_opaque_pictures_of_eight_bits(opened: Open, uin
 
 
 def test_the_self_ensemble_of_a_model_for_uint8_is_refused_at_once(uint8_model: Path) -> None:
-    with pytest.raises(EdsrError, match="or the self-ensemble need floating point. Export it with --io float"):
+    with pytest.raises(EdsrError, match=r"or the self-ensemble need floating point\. Export it with --io float"):
         Upscaler(uint8_model, self_ensemble=True)
 
 
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"precision": "int8"}, "unknown precision 'int8': expected auto or bf16 or fp32"),
+        ({"precision": "int8"}, "unknown precision 'int8': expected auto, bf16 or fp32"),
         ({"backend": "torch"}, "unknown backend 'torch': expected auto, openvino or onnxruntime"),
         ({"halo": -1}, "halo is -1, expected 0 or more LR pixels"),
         ({"threads": 0}, "threads is 0, expected 1 or more"),
