@@ -55,7 +55,7 @@ def measure(context: Context) -> MemoryResult:
     for scale in context.settings.memory_scales:
         arguments = ["-n", DEFAULT_NAME, "-s", str(scale)]
         model_path(DEFAULT_NAME, scale)  # refuses here, not after minutes
-        context.say(f"memory: edsr-upscale {' '.join(arguments)} on {side}x{side}, which takes minutes")
+        context.say(f"memory: edsr-upscale {' '.join(arguments)} on {side}x{side}")
         rows.append(measure_command(context.folder, side, scale, arguments))
     unless = context.settings.why_no_target
     targets = [at_most(_promise(row), _LIMIT_GB, row.peak_bytes / 1e9, "GB", unless=unless) for row in rows]

@@ -153,7 +153,11 @@ def measure(context: Context) -> PsnrResult:
 
 def _pairs(context: Context, scale: int) -> list[Pair]:
     assert context.data is not None
-    return benchmark_pairs(context.data / "benchmark" / SET, scale)[: context.settings.psnr_pictures]
+    side = context.settings.psnr_side
+    pairs = benchmark_pairs(context.data / "benchmark" / SET, scale)
+    if side is None:
+        return pairs
+    return [Pair(p.name, p.lr[:side, :side], p.hr[: side * scale, : side * scale]) for p in pairs]
 
 
 def _case(

@@ -7,7 +7,6 @@ from functools import partial
 from benchmarks.context import Context
 from benchmarks.ours import EXPLICIT, open_possible
 from benchmarks.pictures import noise
-from benchmarks.settings import SCALES
 from benchmarks.targets import Target, at_most
 from benchmarks.timing import Candidate, Spread, interleave, paired_ratios, spread
 
@@ -44,7 +43,7 @@ def measure(context: Context) -> RingResult:
     """Time the exact graph against one that leaves the ring wrong, at every scale and in every form."""
     rows: list[RingRow] = []
     missing: dict[str, str] = {}
-    for scale in SCALES:
+    for scale in context.settings.scales:
         scale_rows, missing = _rows(context, scale)
         rows += scale_rows
     worst = max(rows, key=lambda row: row.overhead_percent.median)

@@ -35,7 +35,7 @@ def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> tup
 
 @click.command(cls=EdsrCommand)
 @click.option("--only", callback=_names, metavar="NAME,...", help=f"Default: {','.join(DEFAULT_MEASUREMENTS)}.")
-@click.option("--rounds", type=click.IntRange(min=1), help="Of every timing. Default: 10, and 40 for ring.")
+@click.option("--rounds", type=click.IntRange(min=1), help="Of every timing. Default: 10, and 15 for ring.")
 @click.option(
     "--output", type=click.Path(path_type=Path), help="JSON file. Default: benchmarks/results/MACHINE-DATE.json."
 )

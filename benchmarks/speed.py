@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from benchmarks.context import Context
 from benchmarks.ours import AUTO, ONNXRUNTIME, OPENVINO_FP32, Form, open_possible
 from benchmarks.pictures import Rgb, noise
-from benchmarks.settings import SCALES
 from benchmarks.targets import Target, at_least
 from benchmarks.timing import Candidate, Spread, interleave, milliseconds, paired_ratios, spread
 from benchmarks.torch_eager import TorchEager
@@ -72,7 +71,7 @@ def measure(context: Context) -> SpeedResult:
     Raises:
         GateError: a candidate computes something else than PyTorch does.
     """
-    cases = [_case(context, scale) for scale in SCALES]
+    cases = [_case(context, scale) for scale in context.settings.scales]
     return SpeedResult(
         context.models.description,
         context.settings.lr_hw,

@@ -26,7 +26,7 @@ class Tolerance:
 
 
 TOLERANCES = {
-    "fp32": Tolerance(1e-3, 1e-4),  # sums in another order: 6e-5 was measured on EDSR-baseline
+    "fp32": Tolerance(1e-3, 3e-4),  # sums in another order: 6e-5 at most on EDSR-baseline, 4e-4 on MDSR
     "fp16": Tolerance(0.5, 0.05),  # half a grey level: at most the next uint8 value
 }
 _ROUNDING = 0.5  # a uint8 output may differ by this much more, from any network

@@ -135,7 +135,7 @@ def _build(cls: type, data: Any, origin: str) -> Any:
             f"{origin} does not have the fields that this version knows (missing: {_names(missing)}; "
             f"unknown: {_names(unknown)}). Export the checkpoint again."
         )
-    return cls(**{name: _convert(hints[name], data[name], f"{origin}, field {name},") for name in hints})
+    return cls(**{name: _convert(hints[name], data[name], f"{origin}, field {name}") for name in hints})
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:

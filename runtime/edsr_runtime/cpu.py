@@ -7,6 +7,7 @@ from pathlib import Path
 
 _CPUINFO = Path("/proc/cpuinfo")
 _MEMINFO = Path("/proc/meminfo")
+_CGROUP = Path("/sys/fs/cgroup")  # version 2, as containers see their own
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,20 @@ def cpu_flags() -> CpuFlags:
 
 
 def available_memory() -> int | None:
-    """Bytes that can be had without swapping; None where the operating system does not tell."""
+    """Bytes that can be had without swapping, container limits included; None where the system does not tell."""
+    known = [size for size in (_free_on_machine(), _free_in_container()) if size is not None]
+    return min(known, default=None)
+
+
+def _free_in_container() -> int | None:
+    try:
+        limit, used = ((_CGROUP / name).read_text().strip() for name in ("memory.max", "memory.current"))
+    except OSError:
+        return None
+    return max(0, int(limit) - int(used)) if limit.isdecimal() else None
+
+
+def _free_on_machine() -> int | None:
     try:
         lines = _MEMINFO.read_text().splitlines()
     except OSError:

@@ -20,7 +20,7 @@ from edsr_runtime.errors import EdsrError, NumericalError, ShapeError
 Pixels = NDArray[Any]
 """(H, W, C): uint8, uint16, or float of 0..1."""
 
-_ACTIVATION_COPIES = 6  # feature maps held at a time, measured with OpenVINO in FP32, the larger precision
+_ACTIVATION_COPIES = 6  # FP32 feature maps held at a time: 5.8 measured with onnxruntime, 4.7 with OpenVINO
 _MEMORY_SHARE = 0.25  # of what is available, for one tile
 _LARGEST_TILE_BYTES = 1 << 30
 

@@ -23,6 +23,7 @@ def proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder in place of /proc, empty."""
     monkeypatch.setattr(cpu, "_CPUINFO", tmp_path / "cpuinfo")
     monkeypatch.setattr(cpu, "_MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(cpu, "_CGROUP", tmp_path)
     return tmp_path
 
 
@@ -48,6 +49,15 @@ def test_a_system_that_tells_nothing_has_no_flags_and_unknown_memory(proc: Path)
 def test_available_memory_is_in_bytes(proc: Path) -> None:
     (proc / "meminfo").write_text("MemTotal:       65800000 kB\nMemFree:         1 kB\nMemAvailable:   12345678 kB\n")
     assert available_memory() == 12345678 * 1024
+
+
+def test_a_container_may_have_less_than_the_machine(proc: Path) -> None:
+    (proc / "meminfo").write_text("MemAvailable:   12345678 kB\n")
+    (proc / "memory.current").write_text("300\n")
+    (proc / "memory.max").write_text("max\n")
+    assert available_memory() == 12345678 * 1024
+    (proc / "memory.max").write_text("1000\n")
+    assert available_memory() == 700
 
 
 @pytest.mark.parametrize(

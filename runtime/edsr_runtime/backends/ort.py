@@ -42,7 +42,8 @@ class OnnxRuntimeBackend:
         except Exception as err:  # onnxruntime's exceptions have no common base but this
             raise ModelFileError(f"{path}: onnxruntime cannot read it. Copy or export it again.") from err
         on_gpu = self._session.get_providers()[0] == "CUDAExecutionProvider"
-        self.device = "CUDA" if on_gpu else "CPU, " + cpu_flags().describe("fp32")
+        failed = "" if on_gpu or len(wanted) == 1 else " (CUDA did not start)"
+        self.device = "CUDA" if on_gpu else f"CPU, {cpu_flags().describe('fp32')}{failed}"
         self._io = contract.io
 
     def run_float(self, lr: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -110,7 +110,8 @@ class _Ending:
     def __init__(self, model: ov.Model) -> None:
         self.biases: list[ov.Node] = []
         self.only_moves = True
-        pending, seen = [model.get_results()[0].input_value(0).get_node()], set()
+        self._result = model.get_results()[0].input_value(0)
+        pending, seen = [self._result.get_node()], set()
         while pending:
             node = pending.pop()
             if node.get_friendly_name() in seen:
@@ -128,7 +129,12 @@ class _Ending:
                 self.only_moves = False
 
     def features(self) -> ov.Output:
-        """What the last convolutions see; a NaN or infinity anywhere before them is in it."""
+        """What the last convolutions see; a NaN or infinity anywhere before them is in it.
+
+        The result itself where they are not found: they have no bias, or an ensemble is summed up behind them.
+        """
+        if not self.biases:
+            return self._result
         inputs = [bias.input_value(0).get_node().input_value(0) for bias in self.biases]
         return next((x for x in inputs if "Slice" not in x.get_node().get_type_name()), inputs[0])
 
@@ -142,7 +148,9 @@ def _fuse_last_bias(ending: _Ending) -> None:
 def _uint8_model(model: ov.Model) -> ov.Model:
     """(N, H, W, 3) uint8 -> (N, sH, sW, 3) uint8, and one number that is finite if all inside was."""
     ending = _Ending(model)
-    check = ops.reduce_sum(ops.abs(ending.features()), np.arange(4), keep_dims=False)
+    # As FP32: in FP16 the sum of a whole picture would overflow.
+    magnitudes = ops.abs(ops.convert(ending.features(), np.float32))
+    check = ops.reduce_sum(magnitudes, np.arange(4), keep_dims=False)
     lr = ops.parameter(ov.PartialShape([-1, -1, -1, 3]), np.uint8, name="input")
     (old,) = model.get_parameters()
     pixels = ops.transpose(ops.convert(lr, np.float32), [0, 3, 1, 2])
@@ -155,7 +163,8 @@ def _uint8_model(model: ov.Model) -> ov.Model:
         sr = model.get_results()[0].input_value(0)
     else:
         sr = _as_uint8(model.get_results()[0].input_value(0))
-    return ov.Model([ops.transpose(sr, [0, 2, 3, 1]), check], [lr], "uint8")
+    outputs = [ops.transpose(sr, [0, 2, 3, 1]), check]
+    return ov.Model(outputs, [lr], "uint8")  # pyright: ignore[reportGeneralTypeIssues]  # openvino's annotations clash
 
 
 def _as_uint8(sr: ov.Output) -> ov.Output:
