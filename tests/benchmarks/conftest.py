@@ -1,13 +1,9 @@
 """What the tests of the benchmarks share."""
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # a folder of the project, not an installed package
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -188,7 +188,7 @@ def test_a_wrong_fold_is_found_and_nothing_is_written(
 
     monkeypatch.setattr(tail, "_response", wrong)
     output = tmp_path / "out"
-    with pytest.raises(GateError, match=r"differ by .* grey levels \(allowed 0.001\) at channel ., row [01], column [45]"):
+    with pytest.raises(GateError, match=r"grey levels \(allowed 0.001\) at channel ., row [01], column [45]"):
         export_checkpoint(edsr_checkpoint, output)
     assert not output.exists()
     result = CliRunner().invoke(main, ["--ckpt", str(edsr_checkpoint), "-o", str(output)])
