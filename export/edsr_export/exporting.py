@@ -100,20 +100,23 @@ def export_checkpoint(
     for line in loaded.notes:
         note(line)
     available = loaded.network.scales
-    wanted = options.scales or available
+    wanted = tuple(dict.fromkeys(options.scales)) or available
     if unknown := [scale for scale in wanted if scale not in available]:
         raise EdsrError(f"{checkpoint}: has no head for scale {unknown[0]}, only for {', '.join(map(str, available))}")
     paths = {s: _output_path(checkpoint, output, options, s, several=len(available) > 1) for s in wanted}
     if len(set(paths.values())) < len(wanted):
         raise EdsrError(f"-o {output} is one file for {len(wanted)} scales: pass a folder, or one --scale")
     for path in paths.values():
+        existing = next(parent for parent in path.absolute().parents if parent.exists())
+        if not existing.is_dir():
+            raise EdsrError(f"{path} cannot be written: {existing} is a file, not a folder")
         if path.exists() and not overwrite:
             raise EdsrError(f"{path} exists: pass --force to replace it, or another -o")
     return [_export_branch(loaded, scale, path, options) for scale, path in paths.items()]
 
 
 def _output_path(checkpoint: Path, output: Path | None, options: ExportOptions, scale: int, several: bool) -> Path:
-    if output is not None and output.suffix == ".onnx":
+    if output is not None and output.suffix == ".onnx" and not output.is_dir():
         return output
     head = f"_x{scale}" if several else ""
     return (output or checkpoint.parent) / f"{checkpoint.stem}{head}{options.suffix}.onnx"

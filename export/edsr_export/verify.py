@@ -27,9 +27,10 @@ class Tolerance:
 
 TOLERANCES = {
     "fp32": Tolerance(1e-3, 3e-4),  # sums in another order: 6e-5 at most on EDSR-baseline, 4e-4 on MDSR
-    "fp16": Tolerance(0.5, 0.05),  # half a grey level: at most the next uint8 value
+    # half a grey level: at most the next uint8 value; 0.055 rms was measured on networks without mean shift
+    "fp16": Tolerance(0.5, 0.1),
 }
-_ROUNDING = 0.5  # a uint8 output may differ by this much more, from any network
+_ROUNDING = Tolerance(0.5, 12**-0.5)  # what rounding to uint8 adds, whatever the network
 
 
 def shapes_to_compare(min_side: int) -> tuple[tuple[int, ...], ...]:
@@ -62,7 +63,9 @@ def compare(
     options.log_severity_level = 3
     session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     random = np.random.default_rng(0)
-    allowed = tolerance.largest + (_ROUNDING if uint8 else 0)
+    if uint8:
+        rms_allowed = float(np.hypot(tolerance.rms, _ROUNDING.rms))
+        tolerance = Tolerance(tolerance.largest + _ROUNDING.largest, rms_allowed)
     largest, squares, count = 0.0, 0.0, 0
     for shape in shapes:
         lr = random.integers(0, 256, shape).astype(np.float32)
@@ -78,16 +81,16 @@ def compare(
         if not np.isfinite(difference).all():
             raise GateError(f"ONNX or PyTorch gives NaN or infinity for an input of {shape}. Nothing was written.")
         worst = np.unravel_index(int(difference.argmax()), difference.shape)
-        if difference[worst] > allowed:
+        if difference[worst] > tolerance.largest:
             _, channel, row, column = (int(i) for i in worst)
             raise GateError(
-                f"ONNX and PyTorch differ by {difference[worst]:.2g} grey levels (allowed {allowed:g}) at channel "
-                f"{channel}, row {row}, column {column} for an input of {shape}. Nothing was written."
+                f"ONNX and PyTorch differ by {difference[worst]:.2g} grey levels (allowed {tolerance.largest:g}) at "
+                f"channel {channel}, row {row}, column {column} for an input of {shape}. Nothing was written."
             )
         largest = max(largest, float(difference[worst]))
         squares, count = squares + float((difference**2).sum()), count + difference.size
     rms = float(np.sqrt(squares / count))
-    if not uint8 and rms > tolerance.rms:
+    if rms > tolerance.rms:
         raise GateError(
             f"ONNX and PyTorch differ by {rms:.2g} grey levels rms (allowed {tolerance.rms:g}). Nothing was written."
         )

@@ -31,7 +31,6 @@ class Upscaler:
     def __init__(
         self,
         model: str | Path,
-        *,
         backend: str = "auto",
         precision: Literal["auto", "bf16", "fp32"] = "auto",
         tile: int | Literal["auto"] = "auto",
@@ -58,8 +57,13 @@ class Upscaler:
         self.scale = self.contract.scale
         if self_ensemble and self.contract.self_ensemble:
             raise EdsrError(f"{self._path}: averages the eight views itself; leave out the self-ensemble option")
-        if self_ensemble and self.contract.io != "float":
-            raise self._float_is_needed()
+        if self.contract.io != "float":
+            raise EdsrError(
+                f"{self._path}: takes and gives uint8, which is for TensorRT engines and cannot show NaN. "
+                "Export it with --io float"
+            )
+        if tile != "auto" and (not isinstance(tile, int) or tile < 1):
+            raise EdsrError(f"tile is {tile!r}, expected auto or a number of LR pixels")
         if precision not in PRECISIONS:
             raise EdsrError(
                 f"unknown precision {precision!r}: expected {', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}"
@@ -71,6 +75,11 @@ class Upscaler:
         self._self_ensemble = self_ensemble
         self._tile: int | Literal["auto"] = tile
         self._halo = self.contract.receptive_radius if halo is None else halo
+        if tile != "auto" and tile <= 2 * self._halo:
+            raise EdsrError(
+                f"tile {tile} leaves nothing after a halo of {self._halo} on both sides: "
+                f"use a tile of at least {2 * self._halo + 1}, or auto"
+            )
         self._threads = threads
         self._precision: Precision | None = None if precision == "auto" else precision
         self._lock = threading.Lock()
@@ -93,8 +102,8 @@ class Upscaler:
         """
         if min(height, width) < self.contract.min_side:
             raise ShapeError(
-                f"the picture is {height}x{width} (HxW), the model takes at least {self.contract.min_side} pixels a "
-                "side. Export it with --no-collapse to have it without this limit."
+                f"the picture is {height}x{width} (HxW), expected at least {self.contract.min_side} pixels a side"
+                + (", or a model exported with --no-collapse" if self.contract.min_side > 1 else "")
             )
         tile = self._automatic_tile() if self._tile == "auto" else self._tile
         return tiling.plan(height, width, tile, self._halo, self.contract.min_side)
@@ -114,6 +123,7 @@ class Upscaler:
             NumericalError: the network gives NaN or infinity, in FP32 too.
             ValueError: the upscaler was closed.
         """
+        image = np.asarray(image)
         planar = image[:, :, None] if image.ndim == 2 else image
         rows = list(self.bands(planar))
         result = rows[0] if len(rows) == 1 else np.concatenate(rows)
@@ -211,15 +221,15 @@ class Upscaler:
 
     def _float(self, rgb: NDArray[np.float32], deep: bool) -> NDArray[np.float32]:
         """(h, w, 3) of 0..255 -> (scale*h, scale*w, 3) of 0..255, not clamped; ``deep``: BF16 is not enough."""
-        if self.contract.io != "float":
-            raise self._float_is_needed()
         lr = rgb.transpose(2, 0, 1)[None]
         backend = self._exact_backend() if deep and self._precision is None else self._backend
-        sr = self._ensemble(backend, lr)
-        if not np.isfinite(sr).all():
-            sr = self._ensemble(self._exact_backend(), lr)
-            if not np.isfinite(sr).all():
-                raise self._not_finite()
+        try:
+            sr = self._ensemble(backend, lr)
+        except NonFiniteError:
+            try:
+                sr = self._ensemble(self._exact_backend(), lr)
+            except NonFiniteError as err:
+                raise self._not_finite() from err
         return np.squeeze(sr, axis=0).transpose(1, 2, 0)
 
     def _ensemble(self, backend: Backend, lr: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -246,12 +256,6 @@ class Upscaler:
     def _not_finite(self) -> NumericalError:
         precision = self._exact_backend().precision.upper()
         return NumericalError(f"{self._path.stem} gives NaN or infinity for this picture, in {precision} too")
-
-    def _float_is_needed(self) -> ShapeError:
-        return ShapeError(
-            f"{self._path}: takes 8-bit pictures only, and 16-bit, gray or translucent ones or the self-ensemble "
-            "need floating point. Export it with --io float."
-        )
 
     def _automatic_tile(self) -> int:
         """The largest square tile whose activations fit the budget."""

@@ -180,7 +180,7 @@ def test_floating_point_is_that_of_the_unfolded_network(
         np.testing.assert_allclose(backend.run_float(lr), unfolded(path, lr), atol=1e-3)  # grey levels
 
 
-@pytest.mark.parametrize("file", [*FILES, "uint8_model"])
+@pytest.mark.parametrize("file", FILES)
 @pytest.mark.parametrize("name", BACKENDS)
 def test_uint8_is_the_network_rounded(name: str, file: str, opened: Open, request: pytest.FixtureRequest) -> None:
     path = request.getfixturevalue(file)
@@ -253,17 +253,14 @@ def test_infinity_inside_is_found_before_it_becomes_a_colour(name: str, opened: 
     assert set(backend.run_uint8(black).flat) == {0}
     with pytest.raises(NonFiniteError):
         backend.run_uint8(bright)
-    assert not np.isfinite(backend.run_float(as_float(bright))).all()
+    with pytest.raises(NonFiniteError):
+        backend.run_float(as_float(bright))
     assert set(backend.run_uint8(black).flat) == {0}  # and nothing of it stays
 
 
 def test_rounding_is_half_to_even_and_clamped() -> None:
     sr = np.array([-3, 0.5, 1.5, 2.5, 254.4, 254.5, 255.5, 1e30], np.float32).reshape(1, 1, 1, 8).repeat(3, axis=1)
     assert to_uint8(sr)[0, 0, :, 0].tolist() == [0, 0, 2, 2, 254, 254, 255, 255]
-    for bad in (np.nan, np.inf, -np.inf):
-        sr[0, 2, 0, 3] = bad
-        with pytest.raises(NonFiniteError):
-            to_uint8(sr)
 
 
 @pytest.mark.parametrize("name", BACKENDS)

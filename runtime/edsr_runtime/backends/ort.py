@@ -6,7 +6,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from edsr_runtime.backends.base import Precision, to_uint8
+from edsr_runtime.backends.base import NonFiniteError, Precision, to_uint8
 from edsr_runtime.contract import Contract
 from edsr_runtime.cpu import cpu_flags
 from edsr_runtime.errors import EnvironmentUnfitError, ModelFileError
@@ -44,16 +44,16 @@ class OnnxRuntimeBackend:
         on_gpu = self._session.get_providers()[0] == "CUDAExecutionProvider"
         failed = "" if on_gpu or len(wanted) == 1 else " (CUDA did not start)"
         self.device = "CUDA" if on_gpu else f"CPU, {cpu_flags().describe('fp32')}{failed}"
-        self._io = contract.io
 
     def run_float(self, lr: NDArray[np.float32]) -> NDArray[np.float32]:
         """See ``Backend``."""
-        return np.asarray(self._run(lr), np.float32)
+        sr = np.asarray(self._run(lr), np.float32)
+        if not np.isfinite(sr).all():
+            raise NonFiniteError
+        return sr
 
     def run_uint8(self, lr: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """See ``Backend``."""
-        if self._io == "uint8":
-            return np.asarray(self._run(lr), np.uint8)
         return to_uint8(self.run_float(lr.transpose(0, 3, 1, 2).astype(np.float32)))
 
     def close(self) -> None:

@@ -69,6 +69,8 @@ class OpenVinoBackend:
         with self._lock:
             request = self._request("float")
             request.infer([np.ascontiguousarray(lr)], share_inputs=True)
+            if not _is_finite(request):
+                raise NonFiniteError
             return np.array(request.get_output_tensor(0).data, np.float32)
 
     def run_uint8(self, lr: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -76,7 +78,7 @@ class OpenVinoBackend:
         with self._lock:
             request = self._request("uint8")
             request.infer([np.ascontiguousarray(lr)], share_inputs=True)
-            if self._contract.io == "float" and not np.isfinite(request.get_output_tensor(1).data).all():
+            if not _is_finite(request):
                 raise NonFiniteError
             return np.array(request.get_output_tensor(0).data, np.uint8)
 
@@ -87,13 +89,8 @@ class OpenVinoBackend:
 
     def _request(self, io: str) -> ov.InferRequest:
         if io not in self._requests:
-            model = self._read()
-            if self._contract.io == "float":
-                if io == "uint8":
-                    model = _uint8_model(model)
-                else:
-                    _fuse_last_bias(_Ending(model))
-            compiled = self._core.compile_model(model, "CPU", self._options)
+            adapt = _float_model if io == "float" else _uint8_model
+            compiled = self._core.compile_model(adapt(self._read()), "CPU", self._options)
             self._requests[io] = compiled.create_infer_request()
         return self._requests[io]
 
@@ -145,12 +142,29 @@ def _fuse_last_bias(ending: _Ending) -> None:
         bias.input(0).replace_source_output(clamped.output(0))
 
 
-def _uint8_model(model: ov.Model) -> ov.Model:
-    """(N, H, W, 3) uint8 -> (N, sH, sW, 3) uint8, and one number that is finite if all inside was."""
-    ending = _Ending(model)
+def _is_finite(request: ov.InferRequest) -> bool:
+    return bool(np.isfinite(request.get_output_tensor(1).data).all())
+
+
+def _check(ending: _Ending) -> ov.Node:
+    """One number that is finite if all inside was: neither a clamp nor a uint8 lets NaN and infinity through."""
     # As FP32: in FP16 the sum of a whole picture would overflow.
     magnitudes = ops.abs(ops.convert(ending.features(), np.float32))
-    check = ops.reduce_sum(magnitudes, np.arange(4), keep_dims=False)
+    return ops.reduce_sum(magnitudes, np.arange(4), keep_dims=False)
+
+
+def _float_model(model: ov.Model) -> ov.Model:
+    """(N, 3, H, W) float -> (N, 3, sH, sW) float, and the check."""
+    ending = _Ending(model)
+    check = _check(ending)
+    _fuse_last_bias(ending)
+    return _model([model.get_results()[0].input_value(0).get_node(), check], model.get_parameters())
+
+
+def _uint8_model(model: ov.Model) -> ov.Model:
+    """(N, H, W, 3) uint8 -> (N, sH, sW, 3) uint8, and the check."""
+    ending = _Ending(model)
+    check = _check(ending)
     lr = ops.parameter(ov.PartialShape([-1, -1, -1, 3]), np.uint8, name="input")
     (old,) = model.get_parameters()
     pixels = ops.transpose(ops.convert(lr, np.float32), [0, 3, 1, 2])
@@ -163,8 +177,11 @@ def _uint8_model(model: ov.Model) -> ov.Model:
         sr = model.get_results()[0].input_value(0)
     else:
         sr = _as_uint8(model.get_results()[0].input_value(0))
-    outputs = [ops.transpose(sr, [0, 2, 3, 1]), check]
-    return ov.Model(outputs, [lr], "uint8")  # pyright: ignore[reportGeneralTypeIssues]  # openvino's annotations clash
+    return _model([ops.transpose(sr, [0, 2, 3, 1]), check], [lr])
+
+
+def _model(outputs: list[ov.Node], inputs: list[ov.Node]) -> ov.Model:
+    return ov.Model(outputs, inputs, "adapted")  # pyright: ignore[reportGeneralTypeIssues]  # its annotations clash
 
 
 def _as_uint8(sr: ov.Output) -> ov.Output:

@@ -45,6 +45,10 @@ class Layout:
         """Whether a file with these tensors is of this layout."""
         return all(key in shapes for key in self.landmarks)
 
+    def almost_claims(self, shapes: Shapes) -> bool:
+        """Whether a single landmark is missing, so that the file is most likely a damaged one of this layout."""
+        return len(self.landmarks) - sum(key in shapes for key in self.landmarks) == 1
+
 
 @dataclass(frozen=True)
 class Architecture:
