@@ -14,7 +14,13 @@ settings.load_profile("fixed")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whoever asks for the data carries the marker for it."""
+    """Whoever asks for the data carries the marker for it; the tests of training come first.
+
+    Some of those raise SIGINT in this process, as Ctrl-C does. After everything that the other tests load (OpenVINO,
+    onnxruntime, TensorRT-RTX and PyTorch's tracer in one process, which no command of ours does) that ends in a
+    segmentation fault; none of the four does so alone.
+    """
+    items.sort(key=lambda item: "train" not in item.path.parts)
     for item in items:
         if "data_root" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.data)
@@ -37,13 +43,3 @@ def data_root() -> Path:
 def project_root() -> Path:
     """The folder with pyproject.toml, README.md and the three components."""
     return Path(__file__).resolve().parent.parent
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the tests of training first.
-
-    Some of them raise SIGINT in this process, as Ctrl-C does. After everything that the other tests load (OpenVINO,
-    onnxruntime, TensorRT-RTX and PyTorch's tracer in one process, which no command of ours does) that ends in a
-    segmentation fault inside of one of them; none of the four does so alone.
-    """
-    items.sort(key=lambda item: "train" not in item.path.parts)
