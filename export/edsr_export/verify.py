@@ -71,10 +71,10 @@ def compare(
         lr = random.integers(0, 256, shape).astype(np.float32)
         expected = network(torch.from_numpy(lr)).numpy()
         if uint8:
-            (output,) = session.run(None, {"input": lr.astype(np.uint8).transpose(0, 2, 3, 1)})
-            output, expected = output.transpose(0, 3, 1, 2), expected.clip(0, 255)
+            outputs = session.run(None, {"input": lr.astype(np.uint8).transpose(0, 2, 3, 1)})
+            output, expected = np.asarray(outputs[0]).transpose(0, 3, 1, 2), expected.clip(0, 255)
         else:
-            (output,) = session.run(None, {"input": lr})
+            output = np.asarray(session.run(None, {"input": lr})[0])
         if output.shape != expected.shape:
             raise GateError(f"ONNX gives {output.shape} where PyTorch gives {expected.shape}. Nothing was written.")
         difference = np.abs(output.astype(np.float64) - expected)

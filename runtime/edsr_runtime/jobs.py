@@ -100,6 +100,8 @@ def plan_work(
         else:
             target = Path(output)
             job_format = format_of_suffix(target) if fmt is None else _format(one.source, fmt)
+            if target.suffix.lower() in PICTURE_SUFFIXES and _extension(target, job_format) != target.suffix:
+                raise PictureError(f"-o {output} and -f {fmt}, which is {job_format} here, contradict each other")
         jobs.append(Job(one.source, target, job_format, _size(one.source)))
     left_out: tuple[Path, ...] = ()
     if suffix:

@@ -222,7 +222,7 @@ def test_nothing_is_left_when_writing_fails(
 def test_weights_beyond_fp16_are_refused(tmp_path: Path) -> None:
     network = tiny_edsr()
     with torch.no_grad():
-        network.body[0].body[0].weight[0, 0, 0, 0] = 1e5
+        network.get_parameter("body.0.body.0.weight")[0, 0, 0, 0] = 1e5
     save_checkpoint(tmp_path / "big.pt", network)
     with pytest.raises(GateError, match="beyond 65504"):
         export_checkpoint(tmp_path / "big.pt", options=ExportOptions(precision="fp16"))

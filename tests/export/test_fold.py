@@ -73,7 +73,7 @@ def test_range_shift_follows_the_activations() -> None:
     network = tiny_edsr()
     assert choose_range_shift(network.branch(2)) == 0
     with torch.no_grad():
-        network.head[0].weight *= 400
+        network.get_parameter("head.0.weight").mul_(400)
     shift = choose_range_shift(network.branch(2))
     assert shift > 0
     difference = folded_difference(network.branch(2), collapse_tail=True, mean_in_bias=False, range_shift=shift)

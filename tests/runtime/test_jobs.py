@@ -45,6 +45,14 @@ def test_format_option_decides_over_the_suffix_of_a_file() -> None:
     put("a.jpg", header=JPG)
     assert plan("a.jpg", output="b.dat", fmt="tiff").jobs[0].format == "tiff"
     assert plan("a.jpg", output="b.dat", fmt="keep").jobs[0].format == "jpg"
+    assert plan("a.jpg", output="b.JPEG", fmt="jpg").jobs[0].format == "jpg"
+
+
+def test_format_option_and_suffix_must_not_contradict_each_other() -> None:
+    put("a.jpg", header=JPG)
+    for fmt in ("jpg", "keep"):
+        with pytest.raises(PictureError, match=f"^-o b.png and -f {fmt}, which is jpg here, contradict each other$"):
+            plan("a.jpg", output="b.png", fmt=fmt)
 
 
 @pytest.mark.parametrize("output", ["out", "out.v2/", "there.png"])

@@ -423,7 +423,7 @@ def test_tiff_with_a_hole_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, samples(3, 16), photometric="rgb", rowsperstrip=2, compression="deflate")
     with tifffile.TiffFile(path, mode="r+") as tiff:
-        tag = tiff.pages[0].tags[279]
+        tag = tiff.pages[0].tags[279]  # pyright: ignore[reportAttributeAccessIssue]
         counts = list(tag.value)
         counts[2] = 0
         tag.overwrite(counts)
@@ -465,7 +465,7 @@ def test_declared_size_is_checked_before_decoding(tmp_path: Path) -> None:
     tifffile.imwrite(tiff, samples(3, 16), photometric="rgb", metadata=None)
     with tifffile.TiffFile(tiff, mode="r+") as handle:
         for tag in (256, 257):
-            handle.pages[0].tags[tag].overwrite(60_000)
+            handle.pages[0].tags[tag].overwrite(60_000)  # pyright: ignore[reportAttributeAccessIssue]
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
     with warnings.catch_warnings():

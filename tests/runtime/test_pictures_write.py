@@ -138,7 +138,7 @@ def test_tiff_is_read_back_by_tifffile_and_pillow(
         page = tiff.pages[0]
         np.testing.assert_array_equal(page.asarray().reshape(array.shape), array)
         assert tiff.is_bigtiff == (classic_limit == 0)
-        assert [int(kind) for kind in page.extrasamples] == ([2] if channels in (2, 4) else [])
+        assert [int(kind) for kind in page.extrasamples] == ([2] if channels in (2, 4) else [])  # pyright: ignore[reportAttributeAccessIssue]
         assert len(tiff.pages) == 1 and not (path.stat().st_size % 2)
     if dtype == np.uint8 or channels == 1:
         with Image.open(path) as image:
@@ -216,7 +216,7 @@ def test_metadata_survives_with_the_new_size(tmp_path: Path, fmt: str) -> None:
             assert image.getexif().get_ifd(ExifTags.IFD.Exif)[0xA002] == W  # the sub-directory is where Pillow looks
             assert image.info["icc_profile"] == SRGB
         with tifffile.TiffFile(path) as tiff:
-            assert tiff.pages[0].tags[0x010E].value == "A title"
+            assert tiff.pages[0].tags[0x010E].value == "A title"  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_big_tiff_keeps_its_metadata_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -198,7 +198,7 @@ def test_a_step_with_a_loss_of_nan_is_skipped_and_counted(tmp_path: Path, monkey
 def test_a_step_with_an_infinite_gradient_is_skipped(tmp_path: Path) -> None:
     network = tiny()
     start = {key: value.clone() for key, value in network.state_dict().items()}
-    network.head[0].bias.register_hook(lambda gradient: gradient * float("inf"))
+    network.get_parameter("head.0.bias").register_hook(lambda gradient: gradient * float("inf"))
     train(network, options(updates=2), pictures(), [], tmp_path / "a.pt", report=quiet)
     assert same(network.state_dict(), start)
 

@@ -257,9 +257,10 @@ def _asked(ctx: click.Context) -> "dict[str, Asked]":
 def _scale_of(scales: tuple[int, ...], asked: int | None, ckpt: Path) -> int:
     offered = ", ".join(map(str, scales))
     if asked is None:
-        if len(scales) > 1:
+        if len(scales) != 1:
             raise EdsrError(f"{ckpt}: holds the scales {offered}. Choose one with --scale")
-        return scales[0]
+        (only,) = scales
+        return only
     if asked not in scales:
         raise EdsrError(f"{ckpt}: holds scale {offered}, and --scale {asked} was asked for")
     return asked

@@ -183,6 +183,5 @@ def _gradients_are_finite(parameters: list[nn.Parameter]) -> bool:
 
 @torch.no_grad()
 def _average(averaged: nn.Module, network: nn.Module, decay: float) -> None:
-    targets: list[Tensor] = [*averaged.parameters()]
-    sources: list[Tensor] = [*network.parameters()]
-    torch._foreach_lerp_(targets, sources, 1 - decay)
+    for target, source in zip(averaged.parameters(), network.parameters(), strict=True):
+        target.lerp_(source, 1 - decay)
