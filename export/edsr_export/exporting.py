@@ -127,6 +127,9 @@ def _export_branch(loaded: LoadedNetwork, scale: int, path: Path, options: Expor
     folded = _fold(branch, options)
     deployed = Deployed(folded, torch.float16 if options.precision == "fp16" else torch.float32)
     min_side = MIN_SIDE if isinstance(folded.tail, CollapsedTail) else 1
+    if options.io == "uint8":  # rounding hides small errors
+        unrounded = dataclasses.replace(options, io="float")
+        _prove(_graph(deployed, unrounded, min_side), branch, unrounded, min_side)
     model = _graph(deployed, options, min_side)
     contract = Contract(
         architecture=loaded.architecture,

@@ -30,7 +30,7 @@ TOLERANCES = {
     # half a grey level: at most the next uint8 value; 0.055 rms was measured on networks without mean shift
     "fp16": Tolerance(0.5, 0.1),
 }
-_ROUNDING = Tolerance(0.5, 12**-0.5)  # what rounding to uint8 adds, whatever the network
+_ROUNDING = 0.5  # a uint8 output may differ by this much more, from any network
 
 
 def shapes_to_compare(min_side: int) -> tuple[tuple[int, ...], ...]:
@@ -53,7 +53,8 @@ def compare(
         model: the graph, with its weights.
         network: (N, 3, H, W) float32 in 0..255 -> (N, 3, sH, sW), not rounded: the unfolded PyTorch network.
         uint8: the graph takes and gives (N, H, W, 3) uint8; the clamp is then applied to the reference too.
-        tolerance: for graphs with floating-point output.
+        tolerance: for floating-point output. Rounding to uint8 is allowed on top, and then says nothing of small
+            errors: prove the same network with floating-point output too.
         shapes: (N, 3, H, W) of the inputs.
 
     Raises:
@@ -64,8 +65,7 @@ def compare(
     session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     random = np.random.default_rng(0)
     if uint8:
-        rms_allowed = float(np.hypot(tolerance.rms, _ROUNDING.rms))
-        tolerance = Tolerance(tolerance.largest + _ROUNDING.largest, rms_allowed)
+        tolerance = Tolerance(tolerance.largest + _ROUNDING, _ROUNDING)
     largest, squares, count = 0.0, 0.0, 0
     for shape in shapes:
         lr = random.integers(0, 256, shape).astype(np.float32)
