@@ -18,8 +18,8 @@ from edsr_runtime.metrics import PROTOCOLS
 from edsr_runtime.upscaler import Upscaler
 from edsr_runtime.zoo import shipped_models
 from edsr_train.checkpoint import load_network
-from edsr_train.data import Pair
-from edsr_train.evaluate import benchmark_pairs
+from edsr_train.data.pictures import Pair
+from edsr_train.data.sets import benchmark_pairs
 
 SET = "Set5"
 PROTOCOL = PROTOCOLS["paper-y"]

@@ -1,4 +1,4 @@
-"""README.md tells the truth: its marked commands run, and the others name commands and options that exist.
+"""Documents tell the truth: marked commands of README.md run, and all others name commands and options that exist.
 
 A ``sh`` block is run when ``<!-- run -->`` stands on the line before it. The marked blocks run in order, in one folder
 that starts as a copy of the project, as they would in a clone after ``pip install``.
@@ -89,6 +89,8 @@ def mistakes(text: str) -> list[str]:
     extras = PYPROJECT["project"]["optional-dependencies"]
     found = []
     for words in command_lines(text):
+        if words[0] == "torchrun" and "--no-python" in words:  # what it starts is what counts
+            words = words[words.index("--no-python") + 1 :]
         program, *rest = words
         if program.startswith("edsr-"):
             if program not in COMMANDS:
@@ -111,8 +113,22 @@ README_BLOCKS = sh_blocks((ROOT / "README.md").read_text())
 NAMES = [f"line{block.line}" for block in README_BLOCKS]
 
 
-@pytest.mark.parametrize("block", README_BLOCKS, ids=NAMES)
-def test_readme_names_commands_and_options_that_exist(block: Block) -> None:
+DOCUMENTS = sorted(
+    path.relative_to(ROOT)
+    for folder in (".", "benchmarks", "docs", "export", "runtime", "train")
+    for path in (ROOT / folder).glob("*.md" if folder == "." else "**/*.md")
+)
+
+
+@pytest.mark.parametrize(
+    ("document", "block"),
+    [
+        pytest.param(document, block, id=f"{document}:{block.line}")
+        for document in DOCUMENTS
+        for block in sh_blocks((ROOT / document).read_text())
+    ],
+)
+def test_commands_and_options_that_a_document_names_exist(document: Path, block: Block) -> None:
     assert mistakes(block.text) == []
 
 
@@ -173,6 +189,7 @@ def test_blocks_are_found_with_their_line_and_their_mark() -> None:
         ("edsr-upsacle -i a.png", "there is no command edsr-upsacle"),
         ("edsr-upscale -i a.png --no-such-option 3", "edsr-upscale has no option --no-such-option"),
         ("ls | edsr-export --ckpt a.pt --no-such=1", "edsr-export has no option --no-such"),
+        ("torchrun --standalone --no-python edsr-train fit --no-such", "edsr-train fit has no option --no-such"),
         ("make everything", "there is no make target everything"),
         ("pip install 'edsr-toolkit[cpu,warp]'", "there is no extra warp"),
         ("python benchmarks/no_such.py", "there is no file benchmarks/no_such.py"),

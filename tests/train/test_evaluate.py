@@ -1,32 +1,18 @@
-"""Scores of a benchmark set: the right pairs, the right pixels, the paper's self-ensemble."""
-
-from pathlib import Path
+"""Scores of a benchmark set: the right pixels, the paper's self-ensemble."""
 
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor, nn
 
-from edsr_runtime.errors import DataError, NumericalError, ShapeError
+from edsr_runtime.errors import NumericalError, ShapeError
 from edsr_runtime.metrics import PROTOCOLS
 from edsr_runtime.resize import imresize
-from edsr_train.data import Pair, make_pair
-from edsr_train.evaluate import benchmark_pairs, evaluate, evaluate_bicubic, mean_psnr, mean_ssim, super_resolve
+from edsr_train.data.pictures import Pair
+from edsr_train.evaluate import evaluate, evaluate_bicubic, mean_psnr, mean_ssim, super_resolve
 from edsr_train.models import EDSR, MDSR, EDSRConfig, MDSRConfig
 from edsr_train.models.branch import SuperResolutionNetwork
-
-Pixels = NDArray[np.uint8]
-
-
-def noise(height: int, width: int, seed: int = 0) -> Pixels:
-    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-
-
-def save(pixels: Pixels, file: Path) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(file)
+from photographs import noise
 
 
 def tiny_edsr(scale: int) -> EDSR:
@@ -43,45 +29,6 @@ class Nearest(SuperResolutionNetwork):
 
     def branch(self, scale: int) -> nn.Module:
         return nn.Upsample(scale_factor=scale)
-
-
-def test_a_folder_of_pictures_gets_its_lr_by_bicubic(tmp_path: Path) -> None:
-    hr = noise(13, 16)
-    save(hr, tmp_path / "set" / "a.png")
-    save(noise(12, 12), tmp_path / "set" / "deeper" / "b.png")
-    (pair,) = benchmark_pairs(tmp_path / "set", 3)
-    assert pair.name == "a"
-    np.testing.assert_array_equal(pair.hr, hr[:12, :15])
-    np.testing.assert_array_equal(pair.lr, imresize(hr[:12, :15], 1 / 3))
-
-
-def test_stored_lr_pictures_are_used_as_they_are(tmp_path: Path) -> None:
-    hr, lr = noise(13, 16, 1), noise(6, 8, 2)
-    save(hr, tmp_path / "HR" / "a.png")
-    save(lr, tmp_path / "LR_bicubic" / "X2" / "ax2.png")
-    (pair,) = benchmark_pairs(tmp_path, 2)
-    np.testing.assert_array_equal(pair.lr, lr)
-    np.testing.assert_array_equal(pair.hr, hr[:12, :16])
-    (made,) = benchmark_pairs(tmp_path, 4)  # there is no X4
-    np.testing.assert_array_equal(made.lr, imresize(hr[:12, :16], 1 / 4))
-
-
-def test_missing_and_misfit_lr_pictures_are_refused(tmp_path: Path) -> None:
-    for name in "abc":
-        save(noise(8, 8), tmp_path / "HR" / f"{name}.png")
-    save(noise(4, 4), tmp_path / "LR_bicubic" / "X2" / "bx2.png")
-    with pytest.raises(DataError, match=r"X2: 2 of 3 LR pictures are missing: ax2\.png, cx2\.png"):
-        benchmark_pairs(tmp_path, 2)
-    for name in "ac":
-        save(noise(4, 5), tmp_path / "LR_bicubic" / "X2" / f"{name}x2.png")
-    with pytest.raises(DataError, match=r"ax2\.png: is 4x5 \(HxW\), expected 4x4 for scale 2"):
-        benchmark_pairs(tmp_path, 2)
-
-
-def test_an_empty_benchmark_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "HR").mkdir()
-    with pytest.raises(DataError, match=r"expected pictures in .*HR or in the folder itself, found none"):
-        benchmark_pairs(tmp_path, 2)
 
 
 def test_output_is_clamped_and_rounded_half_to_even() -> None:
@@ -167,11 +114,3 @@ def test_mdsr_is_evaluated_at_the_scale_that_was_asked_for() -> None:
     hr = sr.squeeze(0).permute(1, 2, 0).clamp(0, 255).round().to(torch.uint8).numpy()
     (score,) = evaluate(mdsr, [Pair("own output", lr, hr)], 3, PROTOCOLS["paper-y"])
     assert score.psnr == float("inf")
-
-
-@pytest.mark.parametrize("scale", [2, 3, 4])
-def test_benchmark_files_are_the_pairs_that_training_makes(data_root: Path, scale: int) -> None:
-    pairs = benchmark_pairs(data_root / "benchmark" / "Set5", scale)
-    assert [pair.name for pair in pairs] == ["baby", "bird", "butterfly", "head", "woman"]
-    for pair in pairs:
-        np.testing.assert_array_equal(make_pair(pair.hr, scale).lr, pair.lr)

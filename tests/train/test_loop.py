@@ -1,10 +1,9 @@
-"""The training loop: the updates are Adam's, a run can be cut anywhere, and what is broken does not spread."""
+"""The training loop: a run can be cut anywhere, and what is broken does not spread."""
 
-import errno
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,13 +14,36 @@ from edsr_runtime.errors import CheckpointError, DataError, NumericalError
 from edsr_runtime.metrics import PROTOCOLS
 from edsr_train.checkpoint import load_network
 from edsr_train.config import TrainConfig
-from edsr_train.data import Pair, PatchSampler, make_pair
+from edsr_train.data.patches import Plan
+from edsr_train.data.pictures import make_pair
+from edsr_train.data.training_set import TrainingSet
 from edsr_train.evaluate import evaluate
 from edsr_train.interrupt import stop_requests
-from edsr_train.loop import Progress, train
+from edsr_train.loop import Progress, Record, train
 from edsr_train.models import EDSR, EDSRConfig
+from edsr_train.models.branch import SuperResolutionNetwork
+from edsr_train.processes import Processes
+from edsr_train.run_folder import RunFolder
+from edsr_train.validation import Validation
+from tiny_networks import tiny_mdsr
+from tiny_training import options, training_set
 
 Weights = dict[str, Tensor]
+ALONE = Processes(torch.device("cpu"))
+
+
+class Notes:
+    """Watches a run and keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.progress: list[Progress] = []
+        self.records: list[Record] = []
+
+    def updated(self, progress: Progress) -> None:
+        self.progress.append(progress)
+
+    def recorded(self, record: Record, _: SuperResolutionNetwork) -> None:
+        self.records.append(record)
 
 
 def tiny() -> EDSR:
@@ -29,28 +51,25 @@ def tiny() -> EDSR:
     return EDSR(EDSRConfig(2, n_resblocks=1, n_feats=8, tail="direct"))
 
 
-def options(**changes: Any) -> TrainConfig:
-    return TrainConfig(**{"patch": 8, "batch": 2, "updates": 6, "lr": 1e-3, "validate_every": 4, **changes})
-
-
-def pictures() -> list[Pair]:
-    rng = np.random.default_rng(5)
-    return [make_pair(rng.integers(0, 256, (40, 48, 3), dtype=np.uint8), 2, str(i)) for i in range(2)]
-
-
-def quiet(_: object) -> None:
-    pass
-
-
-def run(output: Path, config: TrainConfig, **arguments: Any) -> Weights:
-    network = tiny()
-    train(network, config, pictures(), [], output, report=arguments.pop("report", quiet), **arguments)
+def run(folder: Path, config: TrainConfig, network: SuperResolutionNetwork | None = None, **arguments: Any) -> Weights:
+    """Train in ``folder``; the pictures are beside it."""
+    network = network or tiny()
+    data = arguments.pop("data", None) or training_set(folder.parent, network.scales)
+    run_folder = RunFolder(folder)
+    with run_folder.locked():
+        train(network, config, data, run_folder, processes=ALONE, **arguments)
     return network.state_dict()
 
 
-def training_state(path: Path) -> dict[str, Any]:
-    state: dict[str, Any] = load_network(path).extra["training"]
-    return state
+def last(folder: Path) -> tuple[SuperResolutionNetwork, dict[str, Any]]:
+    """Network and training state of the newest checkpoint."""
+    loaded = load_network(RunFolder(folder).checkpoints()[-1])
+    return loaded.network, loaded.extra["training"]
+
+
+def resumed(folder: Path, config: TrainConfig, **arguments: Any) -> Weights:
+    network, state = last(folder)
+    return run(folder, config, network, resume=state, **arguments)
 
 
 def same(a: Weights, b: Weights) -> bool:
@@ -62,214 +81,184 @@ def stop_after(count: int) -> Callable[[], bool]:
     return lambda: next(calls)
 
 
-def break_batches(monkeypatch: pytest.MonkeyPatch, broken: set[int]) -> None:
+def break_updates(monkeypatch: pytest.MonkeyPatch, broken: set[int]) -> None:
     """Put a NaN into the HR patches of the updates with these numbers."""
-    whole, drawn = PatchSampler.batch, []
+    whole, drawn = TrainingSet.cut, []
 
-    def batch(self: PatchSampler, size: int) -> tuple[Tensor, Tensor]:
-        lr, hr = whole(self, size)
+    def cut(self: TrainingSet, plan: Plan) -> tuple[Tensor, Tensor]:
+        lr, hr = whole(self, plan)
         if len(drawn) in broken:
             hr[0, 0, 0, 0] = float("nan")
-        drawn.append(size)
+        drawn.append(plan)
         return lr, hr
 
-    monkeypatch.setattr(PatchSampler, "batch", batch)
-
-
-@pytest.mark.parametrize("loss", ["l1", "mse"])
-def test_updates_are_those_of_adam_on_the_chosen_loss(tmp_path: Path, loss: str) -> None:
-    config = options(updates=3, loss=loss, schedule="cosine", warmup=1)
-    trained = run(tmp_path / "a.pt", config)
-
-    reference = tiny()
-    sampler = PatchSampler(pictures(), 2, 8, np.random.default_rng(config.seed))
-    parameters = [p for p in reference.parameters() if p.requires_grad]
-    moments = [(torch.zeros_like(p), torch.zeros_like(p)) for p in parameters]
-    for step in range(3):
-        lr, hr = sampler.batch(2)
-        difference = reference(lr) - hr
-        error = difference.abs().mean() if loss == "l1" else difference.square().mean()
-        gradients = torch.autograd.grad(error, parameters)
-        with torch.no_grad():
-            for p, g, (first, second) in zip(parameters, gradients, moments, strict=True):
-                first.mul_(0.9).add_(0.1 * g)
-                second.mul_(0.999).add_(0.001 * g * g)
-                rate = config.lr_at(step) / (1 - 0.9 ** (step + 1))
-                p -= rate * first / ((second / (1 - 0.999 ** (step + 1))).sqrt() + 1e-8)
-    for key, value in reference.state_dict().items():
-        torch.testing.assert_close(trained[key], value, rtol=1e-4, atol=1e-6, msg=key)
+    monkeypatch.setattr(TrainingSet, "cut", cut)
 
 
 def test_training_lowers_the_loss(tmp_path: Path) -> None:
-    losses: list[float] = []
-
-    def note(progress: Progress) -> None:
-        losses.append(progress.loss)
-
-    row, column = np.indices((40, 48))
-    waves = np.stack([127 + 100 * np.sin(row / 5), 127 + 100 * np.sin(column / 7), row * 6], axis=-1)
-    pairs = [make_pair(waves.astype(np.uint8), 2)]
-    train(tiny(), options(updates=40, lr=5e-3), pairs, [], tmp_path / "a.pt", report=quiet, on_update=note)
-    assert np.mean(losses[-5:]) < 0.5 * np.mean(losses[:5])
+    notes = Notes()
+    run(tmp_path / "run", options(updates=60, lr=5e-3), watchers=(notes,))
+    losses = [progress.loss for progress in notes.progress]
+    assert np.mean(losses[-10:]) < 0.9 * np.mean(losses[:3])  # noise can be learnt only so far
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"ema": 0.9, "schedule": "cosine", "warmup": 2}, {"bf16": True, "ema": 0.9}], ids=str
+    "changes",
+    [
+        {},
+        {"ema": 0.9, "schedule": "cosine", "warmup": 2, "clip": 1.0},
+        {"precision": "bf16", "channels_last": True, "ema": 0.9},
+        {"precision": "fp16"},
+    ],
+    ids=str,
 )
 def test_a_resumed_run_ends_bit_equal_to_one_in_one_go(tmp_path: Path, changes: dict[str, Any]) -> None:
     config = options(**changes)
-    whole = run(tmp_path / "whole.pt", config)
+    whole = run(tmp_path / "whole", config)
 
-    run(tmp_path / "cut.pt", config, should_stop=stop_after(3))
-    state = training_state(tmp_path / "cut.pt")
+    run(tmp_path / "cut", config, should_stop=stop_after(3))
+    network, state = last(tmp_path / "cut")
     assert state["updates"] == 3
-    resumed = run(tmp_path / "cut.pt", config, resume=state)
+    cut_weights = {key: value.clone() for key, value in (state["weights"] or network.state_dict()).items()}
+    torch.manual_seed(99)  # another process: nothing of this one's random state is left
+    weights = resumed(tmp_path / "cut", config)
 
-    assert same(resumed, whole)
-    assert not same(resumed, state["weights"])
-    for key in ("weights", "averaged"):
-        assert same(training_state(tmp_path / "cut.pt")[key], training_state(tmp_path / "whole.pt")[key])
-    saved, uncut = (load_network(tmp_path / name).network.state_dict() for name in ("cut.pt", "whole.pt"))
-    assert same(saved, uncut)
+    assert same(weights, whole)
+    assert not same(weights, cut_weights)
+    for name in ("model_file",):
+        files = (getattr(RunFolder(tmp_path / folder), name) for folder in ("cut", "whole"))
+        assert same(*(load_network(file).network.state_dict() for file in files))
+
+
+def test_mdsr_resumes_bit_equal_too(tmp_path: Path) -> None:
+    config = options(updates=8, ema=0.5)
+    whole = run(tmp_path / "whole", config, tiny_mdsr())
+    run(tmp_path / "cut", config, tiny_mdsr(), should_stop=stop_after(5))
+    assert same(resumed(tmp_path / "cut", config), whole)
 
 
 def test_another_seed_draws_other_patches(tmp_path: Path) -> None:
-    assert not same(run(tmp_path / "a.pt", options()), run(tmp_path / "b.pt", options(seed=1)))
+    assert not same(run(tmp_path / "a", options()), run(tmp_path / "b", options(seed=1)))
 
 
 def test_a_stopped_run_says_how_far_it_came(tmp_path: Path) -> None:
+    data, folder = training_set(tmp_path), RunFolder(tmp_path / "run")
     network = tiny()
-    done = train(network, options(), pictures(), [], tmp_path / "a.pt", report=quiet, should_stop=stop_after(2))
-    assert done == 2
-    assert same(training_state(tmp_path / "a.pt")["weights"], network.state_dict())
-    assert train(tiny(), options(), pictures(), [], tmp_path / "b.pt", report=quiet) == 6
+    with folder.locked():
+        assert train(network, options(), data, folder, processes=ALONE, should_stop=stop_after(2)) == 2
+        assert same(last(folder.path)[0].state_dict(), network.state_dict())
+        assert not folder.model_file.exists()
+        assert train(tiny(), options(), data, folder, processes=ALONE) == 6
+        assert folder.model_file.exists()
 
 
-def test_the_file_holds_the_average_and_resumes_from_the_plain_weights(tmp_path: Path) -> None:
+def test_files_hold_the_average_and_a_run_goes_on_from_the_plain_weights(tmp_path: Path) -> None:
     start = tiny().state_dict()
-    plain = run(tmp_path / "a.pt", options(updates=1, ema=0.5))
-    saved = load_network(tmp_path / "a.pt").network.state_dict()
-    for key in start:  # the decay begins at 1/10, so that the random start is soon forgotten
-        torch.testing.assert_close(saved[key], 0.1 * start[key] + 0.9 * plain[key])
-    assert not same(saved, plain)
-    assert same(training_state(tmp_path / "a.pt")["weights"], plain)
+    plain = run(tmp_path / "run", options(updates=1, ema=0.5))
+    network, state = last(tmp_path / "run")
+    for key, value in network.state_dict().items():  # the decay begins at 1/10: the random start is soon forgotten
+        torch.testing.assert_close(value, 0.1 * start[key] + 0.9 * plain[key])
+    assert not same(network.state_dict(), plain)
+    assert same(state["weights"], plain)
+    delivered = load_network(RunFolder(tmp_path / "run").model_file).network.state_dict()
+    assert same(delivered, network.state_dict())
 
 
-def test_without_averaging_the_file_holds_the_plain_weights(tmp_path: Path) -> None:
-    plain = run(tmp_path / "a.pt", options())
-    assert same(load_network(tmp_path / "a.pt").network.state_dict(), plain)
+def test_lines_come_at_every_validation_at_every_stretch_and_at_the_end(tmp_path: Path) -> None:
+    notes, network = Notes(), tiny()
+    rng = np.random.default_rng(3)
+    pairs = [make_pair(rng.integers(0, 256, (32, 36, 3), dtype=np.uint8), 2, "a")]
+    config = options(updates=7, validate_every=4, log_every=3)
+    run(tmp_path / "run", config, network, validation=Validation({2: pairs}), watchers=(notes,))
+    assert [record.update for record in notes.records] == [3, 4, 6, 7]
+    assert [record.psnr_y is not None for record in notes.records] == [False, True, False, True]
+    (score,) = evaluate(network, pairs, 2, PROTOCOLS["paper-y"])
+    assert notes.records[-1].psnr_y == {2: score.psnr}
+    losses = [progress.loss for progress in notes.progress]
+    assert notes.records[0].loss == pytest.approx(np.mean(losses[:3]))
+    assert notes.records[1].loss == pytest.approx(losses[3])
 
 
-def test_mean_shifts_are_not_trained(tmp_path: Path) -> None:
-    start, trained = tiny().state_dict(), run(tmp_path / "a.pt", options())
-    unchanged = {key for key in start if torch.equal(start[key], trained[key])}
-    assert unchanged == {"sub_mean.weight", "sub_mean.bias", "add_mean.weight", "add_mean.bias"}
+def test_the_best_weights_are_kept_also_over_a_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = iter([30.0, 31.0, 29.0, 30.5, 31.5, 28.0])
+    monkeypatch.setattr(Validation, "psnr", lambda *_: {2: next(scores)})
+    rng = np.random.default_rng(3)
+    validation = Validation({2: [make_pair(rng.integers(0, 256, (32, 36, 3), dtype=np.uint8), 2, "a")]})
+    config, folder = options(validate_every=1), RunFolder(tmp_path / "run")
+
+    def best() -> dict[str, Any]:
+        return load_network(folder.best_file).extra
+
+    run(folder.path, config, validation=validation, should_stop=stop_after(4))
+    assert best() == {"update": 2, "psnr_y": {"x2": 31.0}}
+    resumed(folder.path, config, validation=validation)
+    assert best() == {"update": 5, "psnr_y": {"x2": 31.5}}
 
 
-def test_lines_come_at_every_validation_and_at_the_end(tmp_path: Path) -> None:
-    lines: list[str] = []
-    network, validation = tiny(), pictures()
-    train(network, options(updates=5, validate_every=2), pictures(), validation, tmp_path / "a.pt", report=lines.append)
-    assert [line.partition("  ")[0] for line in lines] == ["update 2/5", "update 4/5", "update 5/5"]
-    mean = np.mean([score.psnr for score in evaluate(network, validation, 2, PROTOCOLS["paper-y"])])
-    assert lines[-1].endswith(f"paper-y {mean:.3f} dB")
+def test_an_update_with_a_loss_of_nan_is_skipped_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    notes = Notes()
+    break_updates(monkeypatch, {1})
+    skipped = run(tmp_path / "run", options(updates=2, log_every=2, ema=0.5), watchers=(notes,))
+    assert (notes.records[0].skipped, np.isfinite(notes.records[0].loss)) == (1, True)
+    assert np.isnan(notes.progress[1].loss)
+    monkeypatch.undo()
+    assert same(run(tmp_path / "one", options(updates=1, ema=0.5)), skipped)
 
 
-def test_a_step_with_a_loss_of_nan_is_skipped_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lines: list[str] = []
-    with monkeypatch.context() as patch:
-        break_batches(patch, {1})
-        skipped = run(tmp_path / "a.pt", options(updates=3, ema=0.5), report=lines.append)
-    assert "  1 skipped (loss or gradient not finite)" in lines[0]
-    assert "loss nan" not in lines[0]
-
-    # The same as if the batch had never been drawn, but for the rate and the decay, which count it.
-    whole, drawn = PatchSampler.batch, []
-
-    def without_second(self: PatchSampler, size: int) -> tuple[Tensor, Tensor]:
-        batch = whole(self, size)
-        drawn.append(size)
-        return whole(self, size) if len(drawn) == 2 else batch
-
-    monkeypatch.setattr(PatchSampler, "batch", without_second)
-    assert same(run(tmp_path / "b.pt", options(updates=2)), skipped)
-
-
-def test_a_step_with_an_infinite_gradient_is_skipped(tmp_path: Path) -> None:
+def test_an_update_with_an_infinite_gradient_is_skipped(tmp_path: Path) -> None:
     network = tiny()
     start = {key: value.clone() for key, value in network.state_dict().items()}
     network.get_parameter("head.0.bias").register_hook(lambda gradient: gradient * float("inf"))
-    train(network, options(updates=2), pictures(), [], tmp_path / "a.pt", report=quiet)
-    assert same(network.state_dict(), start)
+    assert same(run(tmp_path / "run", options(updates=2), network), start)
 
 
-def test_ten_bad_steps_in_a_row_stop_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    break_batches(monkeypatch, {3, *range(5, 15)})
-    seen: list[int] = []
-    with pytest.raises(
-        NumericalError, match=r"10 times in a row, up to update 15; .*a\.pt holds the state of update 12"
-    ):
-        run(tmp_path / "a.pt", options(updates=30), on_update=lambda progress: seen.append(progress.done))
-    assert seen == list(range(1, 15))
-    assert all(torch.isfinite(value).all() for value in training_state(tmp_path / "a.pt")["weights"].values())
+def test_ten_bad_updates_in_a_row_stop_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    break_updates(monkeypatch, {3, *range(5, 15)})
+    notes = Notes()
+    with pytest.raises(NumericalError, match=r"10 times in a row, up to update 15; .*run holds the state of update 12"):
+        run(tmp_path / "run", options(updates=30), watchers=(notes,))
+    assert [progress.done for progress in notes.progress] == list(range(1, 15))
+    network, state = last(tmp_path / "run")
+    assert state["updates"] == 12
+    assert all(torch.isfinite(value).all() for value in network.state_dict().values())
 
 
-def test_nine_bad_steps_in_a_row_do_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    break_batches(monkeypatch, {*range(9), *range(10, 19)})
-    run(tmp_path / "a.pt", options(updates=20))
-    assert training_state(tmp_path / "a.pt")["updates"] == 20
-
-
-def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write, written = torch.save, []
-
-    def save(value: object, file: IO[bytes]) -> None:
-        if written:
-            file.write(b"half of it")
-            raise OSError(errno.ENOSPC, "No space left on device")
-        written.append(value)
-        write(value, file)
-
-    monkeypatch.setattr(torch, "save", save)
-    with pytest.raises(DataError, match=r"a\.pt: cannot be written after update 6 \(No space left on device\)"):
-        run(tmp_path / "a.pt", options())
-    assert [file.name for file in tmp_path.iterdir()] == ["a.pt"]
-    assert training_state(tmp_path / "a.pt")["updates"] == 4
+def test_nine_bad_updates_in_a_row_do_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    break_updates(monkeypatch, {*range(9), *range(10, 19)})
+    run(tmp_path / "run", options(updates=20))
+    assert last(tmp_path / "run")[1]["updates"] == 20
 
 
 def test_other_pictures_are_refused_on_resume(tmp_path: Path) -> None:
-    run(tmp_path / "a.pt", options(), should_stop=stop_after(2))
-    state = training_state(tmp_path / "a.pt")
+    run(tmp_path / "run", options(), should_stop=stop_after(2))
     with pytest.raises(DataError, match="the training pictures are not those the run began with"):
-        train(tiny(), options(), pictures()[::-1], [], tmp_path / "a.pt", resume=state, report=quiet)
-    del state["data"]  # files of before the pictures were noted
-    train(tiny(), options(), pictures(), [], tmp_path / "a.pt", resume=state, report=quiet)
-    assert "data" in training_state(tmp_path / "a.pt")
+        resumed(tmp_path / "run", options(), data=training_set(tmp_path, seed=6))
 
 
-@pytest.mark.parametrize("part", ["weights", "averaged", "optimizer", "rng", "moments", "missing"])
+@pytest.mark.parametrize("part", ["weights", "optimizer", "random", "moments", "missing"])
 def test_a_damaged_training_state_is_refused(tmp_path: Path, part: str) -> None:
-    run(tmp_path / "a.pt", options(), should_stop=stop_after(2))
-    state = training_state(tmp_path / "a.pt")
-    if part in ("weights", "averaged"):
+    run(tmp_path / "run", options(ema=0.5), should_stop=stop_after(2))
+    network, state = last(tmp_path / "run")
+    if part == "weights":
         state[part]["head.0.bias"] = torch.zeros(9)
     elif part == "optimizer":
         state[part]["param_groups"] = []
-    elif part == "rng":
-        state[part]["bit_generator"] = "MT19937"
+    elif part == "random":
+        state[part]["torch"] = torch.zeros(3)
     elif part == "moments":
         state["optimizer"]["state"][0]["exp_avg"] = torch.zeros(1)
     else:
         del state["optimizer"]
-    with pytest.raises(CheckpointError, match=r"a\.pt: its training state is damaged"):
-        train(tiny(), options(), pictures(), [], tmp_path / "a.pt", resume=state, report=quiet)
+    with pytest.raises(CheckpointError, match="run: the training state is damaged"):
+        run(tmp_path / "run", options(ema=0.5), network, resume=state)
 
 
-def test_validation_needs_no_gradient_and_leaves_the_run_alone(tmp_path: Path) -> None:
-    plain = run(tmp_path / "a.pt", options(validate_every=1))
-    network = tiny()
-    train(network, options(validate_every=1), pictures(), pictures(), tmp_path / "b.pt", report=quiet)
-    assert same(network.state_dict(), plain)
+def test_validation_leaves_the_run_alone(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    validation = Validation({2: [make_pair(rng.integers(0, 256, (32, 36, 3), dtype=np.uint8), 2, "a")]})
+    config = options(validate_every=1)
+    plain = run(tmp_path / "a", config)
+    assert same(run(tmp_path / "b", config, validation=validation), plain)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

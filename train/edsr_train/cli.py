@@ -1,5 +1,7 @@
 """The command ``edsr-train``."""
 
+import importlib.util
+import json
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,178 +11,108 @@ from click.core import ParameterSource
 
 from edsr_runtime.command import EdsrGroup
 from edsr_runtime.errors import EdsrError, MissingDependencyError
-from edsr_train.config import TrainConfig
-from edsr_train.presets import PRESETS
+from edsr_train.config import DataConfig, TrainConfig
+from edsr_train.options import options_of
+from edsr_train.recipes import DEFAULT_RECIPE, RECIPES
 
 if TYPE_CHECKING:
-    from edsr_train.fit import Asked
+    from edsr_train.run_config import Asked
 
-_DEFAULTS = TrainConfig()
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _COUNT = click.IntRange(min=1)
 _SCALE = click.Choice([2, 3, 4])
-_THREADS = click.option("--threads", type=_COUNT, metavar="N", help="CPU threads.  [default: all cores]")
+_DEVICE = click.option(
+    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where to compute."
+)
+_THREADS = click.option("--threads", type=_COUNT, metavar="N", help="CPU threads.  [all cores]")
 
 
 @click.group(cls=EdsrGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="edsr-toolkit")
 def main() -> None:
-    """Train EDSR, and evaluate EDSR and MDSR, on the CPU."""
+    """Train EDSR and MDSR, and score checkpoints on benchmark sets."""
 
 
 @main.command()
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="DIR", help="Folder of the run.")
 @click.option(
-    "--data",
-    type=_FOLDER,
-    metavar="DIR",
-    multiple=True,
-    required=True,
-    help="Photographs, also in folders below; repeatable.",
+    "--config",
+    metavar="NAME|FILE",
+    help=f"Network and recipe: {', '.join(RECIPES)}, or a YAML file.  [{DEFAULT_RECIPE}, or the network of --init]",
 )
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Checkpoint, .pt.")
+@click.option("--scale", type=_SCALE, help="Upscaling factor; needed but for networks that have several.")
 @click.option(
-    "--val", type=_FOLDER, metavar="DIR", help="Benchmark folder to validate on: pictures, or HR/ and LR_bicubic/."
-)
-@click.option("--resume", is_flag=True, help="Go on exactly where the run that wrote OUTPUT was.")
-@click.option("--overwrite", is_flag=True, help="Replace OUTPUT by a new run.")
-@click.option(
-    "--init", type=_FILE, metavar="FILE", help="Begin with this checkpoint's weights; its tail only at the same scale."
-)
-@click.option("--scale", type=_SCALE, help="Upscaling factor; needed for a new run.")
-@click.option("--network", type=click.Choice(list(PRESETS)), help="Named sizes.  [default: edsr-baseline]")
-@click.option("--blocks", "n_resblocks", type=_COUNT, metavar="N", help="Residual blocks.  [default: of --network]")
-@click.option("--feats", "n_feats", type=_COUNT, metavar="N", help="Feature maps.  [default: of --network]")
-@click.option(
-    "--res-scale",
-    type=click.FloatRange(min=0, min_open=True),
-    metavar="X",
-    help="Residual scaling.  [default: of --network]",
+    "--net", metavar="FIELD=VALUE", multiple=True, help="A field of the network, such as n_feats=32; repeatable."
 )
 @click.option(
-    "--tail",
-    type=click.Choice(["paper", "direct"]),
-    help="direct: one 5x5 convolution at LR resolution; trains faster, not the paper's.  [default: of --network]",
+    "--init",
+    type=_FILE,
+    metavar="FILE",
+    help="Begin with the weights of a checkpoint: with each part (head, body, ...) that has the same tensors here.",
 )
-@click.option(
-    "--patch", type=int, metavar="N", default=_DEFAULTS.patch, show_default=True, help="Side of a patch, LR pixels."
-)
-@click.option("--batch", type=int, metavar="N", default=_DEFAULTS.batch, show_default=True, help="Patches per update.")
-@click.option(
-    "--updates", type=int, metavar="N", default=_DEFAULTS.updates, show_default=True, help="Length of the run."
-)
-@click.option(
-    "--lr", type=float, metavar="X", default=_DEFAULTS.lr, show_default=True, help="Adam's learning rate at its peak."
-)
-@click.option(
-    "--schedule",
-    type=click.Choice(["halving", "cosine"]),
-    default=_DEFAULTS.schedule,
-    show_default=True,
-    help="Of the learning rate.",
-)
-@click.option(
-    "--halve-every",
-    type=int,
-    metavar="N",
-    default=_DEFAULTS.halve_every,
-    show_default=True,
-    help="Updates per halving.",
-)
-@click.option(
-    "--warmup", type=int, metavar="N", default=_DEFAULTS.warmup, show_default=True, help="Updates of linear warm-up."
-)
-@click.option("--loss", type=click.Choice(["l1", "mse"]), default=_DEFAULTS.loss, show_default=True)
-@click.option(
-    "--ema",
-    type=float,
-    metavar="X",
-    default=_DEFAULTS.ema,
-    show_default=True,
-    help="Decay of averaged weights; 0: off.",
-)
-@click.option("--bf16/--no-bf16", default=_DEFAULTS.bf16, show_default=True, help="bfloat16 autocast.")
-@click.option("--compile/--no-compile", default=_DEFAULTS.compile, show_default=True, help="torch.compile.")
-@click.option(
-    "--seed", type=int, metavar="N", default=_DEFAULTS.seed, show_default=True, help="Of weights and patches."
-)
-@click.option(
-    "--validate-every",
-    type=int,
-    metavar="N",
-    default=_DEFAULTS.validate_every,
-    show_default=True,
-    help="Updates between two validations and checkpoints.",
-)
+@click.option("--init-res-scale", type=float, metavar="X", help="Of --init, where the file does not store it.")
+@click.option("--resume", is_flag=True, help="Go on exactly where the run in the output folder was.")
+@click.option("--overwrite", is_flag=True, help="Replace the run in the output folder.")
+@click.option("--print-config", is_flag=True, help="Print the whole configuration as YAML, for --config, and end.")
+@options_of(DataConfig)
+@options_of(TrainConfig)
+@_DEVICE
 @_THREADS
 @click.pass_context
 def fit(
     ctx: click.Context,
     /,
-    data: tuple[Path, ...],
-    output: Path,
-    val: Path | None,
+    output: Path | None,
+    config: str | None,
+    init: Path | None,
+    init_res_scale: float | None,
     resume: bool,
     overwrite: bool,
-    init: Path | None,
+    print_config: bool,
+    device: str,
     threads: int | None,
     **_: Any,
 ) -> None:
-    """Train one EDSR on folders of photographs.
+    """Train a network on photographs.
 
-    The defaults are the paper's: 48x48 LR patches, batch 16, Adam, learning rate 1e-4 halved every 200,000 updates,
-    L1 loss; LR pictures are made by MATLAB's bicubic. x3 and x4 begin with a trained x2: --init edsr_x2.pt.
+    The recipe is the paper's: 48x48 LR patches, batch 16, Adam, learning rate 1e-4 halved every 200,000 updates, L1
+    loss. x3 and x4 begin with a trained x2: --init runs/x2/best.safetensors.
 
-    Ctrl-C saves before it ends, and prints the command that goes on from there.
+    Ctrl-C writes a checkpoint before it ends, and prints the command that goes on from there. For several GPUs or
+    machines: torchrun --nproc-per-node 2 --no-python edsr-train fit ...
     """
-    _use_torch(threads)
-    from edsr_runtime.metrics import PROTOCOLS
-    from edsr_train.data import load_pairs, picture_files
-    from edsr_train.evaluate import benchmark_pairs, evaluate_bicubic, mean_psnr
-    from edsr_train.fit import check_output, describe, new_run, resumed_run
-    from edsr_train.interrupt import stop_requests
-    from edsr_train.loop import train
-    from edsr_train.progress import show_progress
+    _use_torch(threads, "matplotlib", "ruamel.yaml", "tensorboard")
+    from edsr_train.fit import fit_in_folder
+    from edsr_train.run_folder import RunFolder
+    from edsr_train.start import new_run, resumed_run
 
-    check_output(output, resume=resume, overwrite=overwrite)
-    if resume and init is not None:
-        raise EdsrError("--init begins a new run and --resume goes on with one: give one of them")
     asked = _asked(ctx)
-    run = resumed_run(output, asked) if resume else new_run(asked, init)
-    click.echo(f"network: {describe(run.network)}")
-    for note in run.notes:
-        click.echo(note)
-    if run.done >= run.config.updates:
-        click.echo(f"{output}: all {run.done} updates are done already")
+    if resume and (config or init):
+        raise EdsrError("--resume takes everything from the folder: leave --config and --init away")
+    if output is None and (resume or not print_config):
+        raise EdsrError("-o is missing: give the folder that takes the run")
+    folder = None if output is None else RunFolder(output)
+    if folder is not None and not print_config:
+        folder.check(resume=resume, overwrite=overwrite)
+    run = resumed_run(folder, asked) if resume and folder else new_run(asked, config, init, init_res_scale)
+    if print_config:
+        click.echo(run.config.to_yaml(), nl=False)
         return
-
-    scale = run.network.config.scale
-    validation = [] if val is None else benchmark_pairs(val, scale)
-    if validation:
-        # A picture that cannot be scored is found here, and not at the first validation, hours later.
-        bicubic = mean_psnr(list(evaluate_bicubic(validation, scale, PROTOCOLS["paper-y"])))
-        click.echo(f"validation: {len(validation)} pictures of {val}, bicubic: paper-y {bicubic:.3f} dB")
-    pairs = load_pairs(data, scale, run.config.patch)
-    side = run.config.patch * scale
-    click.echo(f"data: {len(pairs)} of {len(picture_files(data))} pictures have both sides of at least {side} pixels")
-    with stop_requests() as stop, show_progress(run.config.updates, run.done) as display:
-        done = train(
-            run.network, run.config, pairs, validation, output,
-            resume=run.resume, report=display.line, on_update=display.update, should_stop=lambda: bool(stop),
-        )  # fmt: skip
-    if done < run.config.updates:
-        again = [*(f"--data={folder}" for folder in data), *([f"--val={val}"] if val else [])]
-        again += [f"--threads={threads}"] if threads else []
-        click.echo(f"stopped after update {done} of {run.config.updates}, and saved. Go on with:")
-        click.echo(shlex.join(["edsr-train", "fit", *again, "-o", str(output), "--resume"]))
-        raise SystemExit(stop.exit_code)
-    click.echo(f"wrote {output}")
+    assert folder is not None
+    stopped = fit_in_folder(run, folder, device, click.echo)
+    if stopped is None:
+        return
+    again = ["edsr-train", "fit", "-o", str(folder.path), "--resume"]
+    again += [] if device == "auto" else ["--device", device]
+    again += ["--threads", str(threads)] if threads else []
+    click.echo(f"stopped after update {stopped.done} of {run.config.training.updates}, and saved. Go on with:")
+    click.echo(shlex.join(again))
+    raise SystemExit(stopped.exit_code)
 
 
 @main.command("eval")
-@click.option(
-    "--ckpt", type=_FILE, metavar="FILE", required=True, help="A checkpoint of EDSR or MDSR, ours or another project's."
-)
+@click.option("--ckpt", type=_FILE, metavar="FILE", required=True, help="A checkpoint, ours or another project's.")
 @click.option(
     "--data", type=_FOLDER, metavar="DIR", required=True, help="Benchmark folder: pictures, or HR/ and LR_bicubic/."
 )
@@ -188,50 +120,64 @@ def fit(
 @click.option("--res-scale", type=float, metavar="X", help="Residual scaling, where the checkpoint does not store it.")
 @click.option(
     "--protocol",
-    "protocol_id",
+    "protocol_ids",
     type=click.Choice(["paper-y", "paper-div2k"]),
-    default="paper-y",
+    multiple=True,
+    default=["paper-y", "paper-div2k"],
     show_default=True,
-    help="paper-y: luma, SCALE border pixels shaved. paper-div2k: RGB, SCALE + 6 shaved.",
+    help="paper-y: luma, SCALE border pixels shaved. paper-div2k: RGB, SCALE + 6 shaved. Repeatable.",
 )
 @click.option("-x", "--self-ensemble", is_flag=True, help="Average over the eight flips and rotations (EDSR+).")
+@_DEVICE
 @_THREADS
 def evaluate_checkpoint(
     ckpt: Path,
     data: Path,
     scale: int | None,
     res_scale: float | None,
-    protocol_id: str,
+    protocol_ids: tuple[str, ...],
     self_ensemble: bool,
+    device: str,
     threads: int | None,
 ) -> None:
     """PSNR and SSIM of a checkpoint on a benchmark set, picture by picture."""
     _use_torch(threads)
     from edsr_runtime.metrics import PROTOCOLS
     from edsr_train.checkpoint import load_network
-    from edsr_train.evaluate import benchmark_pairs, evaluate, lr_folder, mean_psnr, mean_ssim
+    from edsr_train.data.sets import benchmark_pairs, lr_folder
+    from edsr_train.evaluate import mean_psnr, mean_ssim, score, super_resolve
+    from edsr_train.processes import choose_device
 
     loaded = load_network(ckpt, res_scale=res_scale)
     for note in loaded.notes:
         click.echo(note)
     scale = _scale_of(loaded.network.scales, scale, ckpt)
+    branch = loaded.network.branch(scale).to(choose_device(device))
     pairs = benchmark_pairs(data, scale)
     origin = lr_folder(data, scale) or "made by MATLAB's bicubic"
     ensemble = ", self-ensemble x8" if self_ensemble else ""
-    click.echo(f"{ckpt.name} on {data.resolve().name}, x{scale}, protocol {protocol_id}{ensemble}; LR: {origin}")
+    click.echo(f"{ckpt.name} on {data.resolve().name}, x{scale}{ensemble}; LR: {origin}")
 
+    protocols = [PROTOCOLS[name] for name in dict.fromkeys(protocol_ids)]
     mean_row = f"mean of {len(pairs)}"
     width = max(len(name) for name in (mean_row, *(pair.name for pair in pairs)))
-    click.echo(f"{'picture':{width}}  PSNR dB    SSIM")
-    scores = []
-    for score in evaluate(loaded.network, pairs, scale, PROTOCOLS[protocol_id], self_ensemble):
-        scores.append(score)
-        click.echo(f"{score.name:{width}}  {score.psnr:7.3f}  {score.ssim:.4f}")
-    click.echo(f"{mean_row:{width}}  {mean_psnr(scores):7.3f}  {mean_ssim(scores):.4f}")
+    click.echo(" " * width + "".join(f"  {protocol.id:>17}" for protocol in protocols))
+    click.echo(f"{'picture':{width}}" + "    PSNR dB    SSIM" * len(protocols))
+    rows = []
+    for pair in pairs:
+        sr = super_resolve(branch, pair.lr, self_ensemble)
+        rows.append([score(sr, pair, scale, protocol) for protocol in protocols])
+        click.echo(f"{pair.name:{width}}" + "".join(f"    {each.psnr:7.3f}  {each.ssim:.4f}" for each in rows[-1]))
+    columns = list(zip(*rows, strict=True))
+    means = (f"    {mean_psnr(column):7.3f}  {mean_ssim(column):.4f}" for column in columns)
+    click.echo(f"{mean_row:{width}}" + "".join(means))
 
 
-def _use_torch(threads: int | None) -> None:
+def _use_torch(threads: int | None, *others: str) -> None:
     try:
+        for package in others:  # looked for, but not loaded yet: they take their time
+            if importlib.util.find_spec(package) is None:
+                raise ModuleNotFoundError(name=package)
         import safetensors  # noqa: F401  # named here, so that its absence gets its sentence too
         import torch
     except ImportError as err:
@@ -242,16 +188,31 @@ def _use_torch(threads: int | None) -> None:
 
 def _asked(ctx: click.Context) -> "dict[str, Asked]":
     """What was given on the command line, by field of the configurations."""
-    from edsr_train.fit import Asked
+    from edsr_train.run_config import Asked
 
+    fields = {*TrainConfig.__dataclass_fields__, *DataConfig.__dataclass_fields__}
     asked = {}
     for parameter in ctx.command.params:
         name = parameter.name or ""
-        if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT:
-            value = ctx.params[name]
-            option = parameter.secondary_opts[0] if value is False else parameter.opts[-1]
-            asked[name] = Asked(option if isinstance(value, bool) else f"{option} {value}", value)
+        if ctx.get_parameter_source(name) is ParameterSource.DEFAULT or name not in (*fields, "scale"):
+            continue
+        value = ctx.params[name]
+        option = parameter.secondary_opts[0] if value is False else parameter.opts[-1]
+        text = option if isinstance(value, bool) else f"{option} {value}"
+        asked["net.scale" if name == "scale" else name] = Asked(text, value)
+    for given in ctx.params["net"]:
+        name, equals, value = given.partition("=")
+        if not (name and equals):
+            raise EdsrError(f"--net {given}: expected FIELD=VALUE, such as n_feats=32")
+        asked[f"net.{name}"] = Asked(f"--net {given}", _plain(value))
     return asked
+
+
+def _plain(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
 
 
 def _scale_of(scales: tuple[int, ...], asked: int | None, ckpt: Path) -> int:

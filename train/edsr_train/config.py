@@ -1,51 +1,56 @@
-"""Everything a training run is told, with the paper's numbers as defaults."""
+"""What a training run is told: how to train, and on what. Defaults are the paper's numbers.
+
+Each field is at once an option of ``edsr-train fit`` and a key of the YAML file; its text stands here and nowhere else.
+"""
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
 
 from edsr_runtime.errors import EdsrError
 
 
+def _option(default: Any, text: str) -> Any:
+    """A field with its text for ``--help`` and ``--print-config``."""
+    return field(default=default, metadata={"help": text})
+
+
 @dataclass(frozen=True)
 class TrainConfig:
-    """Options of one run. Defaults: Lim et al., arXiv:1707.02921, section 4.2."""
+    """How to train. Defaults: Lim et al., arXiv:1707.02921, section 4.2."""
 
-    patch: int = 48
-    """Side of a training patch, LR pixels."""
-    batch: int = 16
-    """Patches per update."""
-    updates: int = 300_000
-    """Length of the run."""
-    lr: float = 1e-4
-    """Adam's learning rate at its peak."""
-    schedule: Literal["halving", "cosine"] = "halving"
-    """``halving``: the paper's, half the rate every ``halve_every`` updates. ``cosine``: down to zero at the end."""
-    halve_every: int = 200_000
-    """Updates between two halvings."""
-    warmup: int = 0
-    """Updates over which the rate grows linearly from zero."""
-    loss: Literal["l1", "mse"] = "l1"
-    """L1 in the paper; it found MSE worse."""
-    ema: float = 0.0
-    """Decay of the averaged weights that are validated and saved; 0 keeps the plain weights."""
-    bf16: bool = False
-    """bfloat16 autocast, channels-last."""
-    compile: bool = False
-    """``torch.compile`` the network."""
-    seed: int = 0
-    """Seed of initial weights and patches."""
-    validate_every: int = 5_000
-    """Updates between two validations, and between two checkpoints."""
+    patch: int = _option(48, "Side of a training patch, LR pixels.")
+    batch: int = _option(16, "Patches per update, over all processes.")
+    updates: int = _option(300_000, "Length of the run.")
+    lr: float = _option(1e-4, "Adam's learning rate at its peak.")
+    schedule: Literal["halving", "cosine"] = _option(
+        "halving", "Of the learning rate; halving: the paper's; cosine: down to zero at the end."
+    )
+    halve_every: int = _option(200_000, "Updates between two halvings.")
+    warmup: int = _option(0, "Updates over which the rate grows linearly from zero.")
+    loss: Literal["l1", "mse"] = _option("l1", "L1 in the paper, which found MSE worse.")
+    clip: float = _option(0.0, "Largest L2 norm of the gradient, longer ones are shortened to it; 0: off.")
+    ema: float = _option(0.0, "Decay of the averaged weights that are then validated and delivered; 0: off.")
+    precision: Literal["fp32", "bf16", "fp16"] = _option(
+        "fp32", "Of the network's arithmetic, by autocast; weights stay fp32. fp16 scales the loss."
+    )
+    channels_last: bool = _option(False, "Memory format of convolutions; usually faster with bf16 and fp16.")
+    compile: bool = _option(False, "torch.compile the network.")
+    seed: int = _option(0, "Of initial weights and patches.")
+    log_every: int = _option(100, "Updates between two lines of the log.")
+    validate_every: int = _option(5_000, "Updates between two validations, and between two checkpoints.")
 
     def __post_init__(self) -> None:
-        for name in ("patch", "batch", "updates", "halve_every", "validate_every"):
+        for name in ("patch", "batch", "updates", "halve_every", "log_every", "validate_every"):
             if getattr(self, name) < 1:
                 raise EdsrError(f"{name} is {getattr(self, name)}, expected at least 1")
         if not (math.isfinite(self.lr) and self.lr > 0):
             raise EdsrError(f"the learning rate is {self.lr:g}, expected a positive number such as 1e-4")
         if not 0 <= self.ema < 1:
             raise EdsrError(f"the EMA decay is {self.ema:g}, expected 0 (off) or a number below 1, such as 0.999")
+        if not 0 <= self.clip < math.inf:
+            raise EdsrError(f"clip is {self.clip:g}, expected 0 (off) or a positive number")
         if not 0 <= self.warmup < self.updates:
             raise EdsrError(f"warmup is {self.warmup}, expected 0 (off) or fewer than the {self.updates} updates")
         if self.seed < 0:
@@ -59,3 +64,50 @@ class TrainConfig:
             return self.lr * 0.5 ** (update // self.halve_every)
         progress = (update - self.warmup) / max(1, self.updates - self.warmup)
         return self.lr * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What to train and to validate on."""
+
+    data: tuple[str, ...] = _option(
+        (), "Photographs: DIV2K or Flickr2K as published, or any folder with those below; repeatable."
+    )
+    train: tuple[str, ...] = _option(
+        (), "Pictures to train on, by number, such as 1-800, or all; as often as --data, in its order."
+    )
+    track: str = _option(
+        "auto",
+        "LR pictures; bicubic, unknown: the set's files of that name; made: by MATLAB's bicubic; "
+        "auto: bicubic files where there are any, else made.",
+    )
+    rescale: tuple[float, ...] = _option(
+        (), "Train on copies of the photographs too, shrunk by this factor, such as 0.8; repeatable."
+    )
+    val: str | None = _option(
+        None, "Validate on a benchmark folder (pictures, or HR/ and LR_bicubic/), or on numbers of the first --data."
+    )
+    cache: str | None = _option(None, "Folder for decoded pictures; without it, one in the user's cache.")
+
+    def __post_init__(self) -> None:
+        if self.train and len(self.train) != len(self.data):
+            raise EdsrError(
+                f"--train is given {len(self.train)} times and --data {len(self.data)} times. Give one for each, in "
+                "the same order; all takes everything"
+            )
+        for factor in self.rescale:
+            if not 0 < factor < 1:
+                raise EdsrError(f"rescale is {factor:g}, expected a factor between 0 and 1")
+
+    def with_absolute_paths(self) -> "DataConfig":
+        """The same for another working directory."""
+        val = self.val if self.val is None or not Path(self.val).exists() else str(Path(self.val).resolve())
+        data = tuple(str(Path(folder).resolve()) for folder in self.data)
+        cache = None if self.cache is None else str(Path(self.cache).resolve())
+        return DataConfig(data, self.train, self.track, self.rescale, val, cache)
+
+
+def help_of(config_type: type, name: str) -> str:
+    """The text of a field."""
+    (text,) = (each.metadata["help"] for each in fields(config_type) if each.name == name)
+    return str(text)

@@ -2,17 +2,16 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from edsr_runtime.dihedral import VIEWS, View
-from edsr_runtime.errors import DataError, NumericalError, ShapeError
+from edsr_runtime.errors import NumericalError, ShapeError
 from edsr_runtime.metrics import Protocol
 from edsr_runtime.resize import imresize
-from edsr_train.data import Pair, Pixels, is_picture, make_pair, read_rgb
+from edsr_train.data.pictures import Pair, Pixels
 from edsr_train.models.branch import SuperResolutionNetwork
 
 
@@ -25,50 +24,13 @@ class Score:
     ssim: float
 
 
-def lr_folder(folder: Path, scale: int) -> Path | None:
-    """Where a benchmark folder keeps its LR pictures of this scale, or None if it has none."""
-    found = folder / "LR_bicubic" / f"X{scale}"
-    return found if found.is_dir() else None
-
-
-def benchmark_pairs(folder: Path, scale: int) -> list[Pair]:
-    """The pictures of a benchmark folder, sorted by name.
-
-    HR is the folder's ``HR``, or the folder itself. LR is ``LR_bicubic/X<scale>/<name>x<scale>.png`` where there is
-    such a folder, else made as those files were, by MATLAB's bicubic.
-
-    Raises:
-        DataError: no pictures, unreadable ones, or LR files that are missing or do not fit (all are listed).
-    """
-    hr_folder = folder / "HR" if (folder / "HR").is_dir() else folder
-    files = sorted(file for file in hr_folder.iterdir() if is_picture(file)) if hr_folder.is_dir() else []
-    if not files:
-        raise DataError(f"{folder}: expected pictures in {folder / 'HR'} or in the folder itself, found none")
-    lr_files = lr_folder(folder, scale)
-    if lr_files is None:
-        return [make_pair(read_rgb(file), scale, file.stem) for file in files]
-    missing = [name for file in files if not (lr_files / (name := f"{file.stem}x{scale}.png")).is_file()]
-    if missing:
-        raise DataError(f"{lr_files}: {len(missing)} of {len(files)} LR pictures are missing: {', '.join(missing)}")
-    return [_stored_pair(file, lr_files / f"{file.stem}x{scale}.png", scale) for file in files]
-
-
-def _stored_pair(hr_file: Path, lr_file: Path, scale: int) -> Pair:
-    hr, lr = read_rgb(hr_file), read_rgb(lr_file)
-    height, width = hr.shape[0] // scale, hr.shape[1] // scale
-    if lr.shape[:2] != (height, width):
-        raise DataError(
-            f"{lr_file}: is {lr.shape[0]}x{lr.shape[1]} (HxW), expected {height}x{width} for scale {scale} of {hr_file}"
-        )
-    return Pair(hr_file.stem, lr, hr[: height * scale, : width * scale])
-
-
 @torch.inference_mode()
 def super_resolve(network: Callable[[Tensor], Tensor], lr: Pixels, self_ensemble: bool = False) -> Pixels:
     """Upscale a whole picture at once.
 
     Args:
-        network: (1, 3, h, w) in 0..255 -> (1, 3, scale*h, scale*w), such as ``EDSR`` or ``MDSR.branch(scale)``.
+        network: (1, 3, h, w) in 0..255 -> (1, 3, scale*h, scale*w), such as ``EDSR`` or ``MDSR.branch(scale)``; works
+            where its parameters are.
         lr: (h, w, 3) uint8.
         self_ensemble: run all eight flips and rotations, turn the results back, average before rounding; Lim et al.,
             arXiv:1707.02921, section 3.4.
@@ -79,14 +41,21 @@ def super_resolve(network: Callable[[Tensor], Tensor], lr: Pixels, self_ensemble
     Raises:
         NumericalError: the network gave NaN or infinity.
     """
-    x = torch.from_numpy(np.array(lr)).permute(2, 0, 1).unsqueeze(0).float()
+    weights = next(network.parameters(), None) if isinstance(network, nn.Module) else None
+    x = (
+        torch.from_numpy(np.array(lr))
+        .to(None if weights is None else weights.device)
+        .permute(2, 0, 1)
+        .unsqueeze(0)
+        .float()
+    )
     if self_ensemble:
         y = torch.stack([_turned_back(network(_turned(x, view)), view) for view in VIEWS]).mean(0)
     else:
         y = network(x)
     if not torch.isfinite(y).all():
         raise NumericalError(f"the network gave NaN or infinity for a picture of {lr.shape[0]}x{lr.shape[1]} (HxW)")
-    return y.squeeze(0).permute(1, 2, 0).clamp(0, 255).round().to(torch.uint8).numpy()
+    return y.squeeze(0).permute(1, 2, 0).clamp(0, 255).round().to(torch.uint8).cpu().numpy()
 
 
 def evaluate(
@@ -104,13 +73,13 @@ def evaluate(
     """
     branch = network.branch(scale)
     for pair in pairs:
-        yield _score(super_resolve(branch, pair.lr, self_ensemble), pair, scale, protocol)
+        yield score(super_resolve(branch, pair.lr, self_ensemble), pair, scale, protocol)
 
 
 def evaluate_bicubic(pairs: Iterable[Pair], scale: int, protocol: Protocol) -> Iterator[Score]:
     """The same for MATLAB's bicubic, the first row of every table."""
     for pair in pairs:
-        yield _score(np.asarray(imresize(pair.lr, scale), np.uint8), pair, scale, protocol)
+        yield score(np.asarray(imresize(pair.lr, scale), np.uint8), pair, scale, protocol)
 
 
 def mean_psnr(scores: Sequence[Score]) -> float:
@@ -123,7 +92,8 @@ def mean_ssim(scores: Sequence[Score]) -> float:
     return float(np.mean([s.ssim for s in scores]))
 
 
-def _score(sr: Pixels, pair: Pair, scale: int, protocol: Protocol) -> Score:
+def score(sr: Pixels, pair: Pair, scale: int, protocol: Protocol) -> Score:
+    """Score one SR picture; ShapeError if it is too small for the protocol."""
     try:
         return Score(pair.name, protocol.psnr(sr, pair.hr, scale), protocol.ssim(sr, pair.hr, scale))
     except ShapeError as err:

@@ -1,184 +1,161 @@
-"""What a training run starts from: nothing, another network, or itself."""
+"""A whole training run: data, processes, the loop, and what is left in its folder."""
 
-import dataclasses
-import os
-import shutil
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, cast
 
-import torch
-
-from edsr_runtime.errors import CheckpointError, DataError, EdsrError, EnvironmentUnfitError
-from edsr_train.architectures.edsr import EDSR_CHECKPOINTS
-from edsr_train.checkpoint import LoadedNetwork, load_network
-from edsr_train.config import TrainConfig
-from edsr_train.models import EDSR, EDSRConfig
-from edsr_train.plain import config_from_plain
-from edsr_train.presets import PRESETS
-
-DEFAULT_NETWORK = "edsr-baseline"
-_SUFFIXES = (".pt", ".pth")
-_NETWORK_FIELDS = {field.name for field in dataclasses.fields(EDSRConfig)}
-_TRAIN_FIELDS = {field.name for field in dataclasses.fields(TrainConfig)}
-
-
-class Asked(NamedTuple):
-    """A value that the user gave."""
-
-    option: str
-    """As it was typed: "--lr 0.001", "--network edsr"."""
-    value: Any
+from edsr_runtime.errors import EdsrError
+from edsr_train.config import DataConfig
+from edsr_train.data.sets import ALL, Selection, Source, benchmark_pairs, find_sources, pairs_of
+from edsr_train.data.store import default_cache
+from edsr_train.data.training_set import TrainingSet, open_training_set
+from edsr_train.interrupt import stop_requests
+from edsr_train.journal import Journal
+from edsr_train.loop import Watcher, train
+from edsr_train.processes import Processes, check_divisible, start_processes
+from edsr_train.progress import show_preparation, show_progress
+from edsr_train.run_folder import RunFolder
+from edsr_train.start import Run, absolute, describe
+from edsr_train.validation import Validation
 
 
 @dataclass(frozen=True)
-class Run:
-    """All that ``train`` needs but the pictures."""
+class Stopped:
+    """A run that a signal ended, after its checkpoint was written."""
 
-    network: EDSR
-    config: TrainConfig
-    resume: Mapping[str, Any] | None = None
-    notes: tuple[str, ...] = ()
-    """Lines to print: what was taken from where."""
-
-    @property
-    def done(self) -> int:
-        """Updates done before this session."""
-        return 0 if self.resume is None else int(self.resume["updates"])
+    done: int
+    exit_code: int
 
 
-def check_output(output: Path, *, resume: bool, overwrite: bool) -> None:
-    """Before anything is read: can this file become the checkpoint?
-
-    Raises:
-        EdsrError: wrong suffix, no folder, or a file that must not be replaced.
-    """
-    if output.suffix.lower() not in _SUFFIXES:
-        raise EdsrError(f"{output}: a checkpoint that can be resumed ends in {' or '.join(_SUFFIXES)}")
-    if resume and overwrite:
-        raise EdsrError("--resume goes on from the file and --overwrite replaces it: give one of them")
-    if resume:
-        if not output.is_file():
-            raise EdsrError(f"{output}: there is no such file to go on from. Leave --resume away to begin a new run")
-    elif output.exists() and not overwrite:
-        raise EdsrError(f"{output}: exists already. Go on from it with --resume, or replace it with --overwrite")
-    if not os.access(output.absolute().parent, os.W_OK):
-        raise EdsrError(f"{output}: its folder does not exist or cannot be written to")
-
-
-def new_run(asked: Mapping[str, Asked], init: Path | None = None) -> Run:
-    """A run from update 0.
+def fit_in_folder(run: Run, folder: RunFolder, device: str, say: Callable[[str], None]) -> Stopped | None:
+    """Train ``run`` and leave all it gives in ``folder``.
 
     Args:
-        asked: by field of ``EDSRConfig`` and ``TrainConfig``, and ``network`` for the name of a preset; defaults for
-            all but the scale.
-        init: a checkpoint whose sizes and weights are taken; its tail only if scale and form are the same.
+        run: new, or resumed from ``folder``.
+        folder: was checked.
+        device: ``auto``, ``cpu``, ``cuda``.
+        say: takes lines of text; only in the first of several processes.
+
+    Returns:
+        None if all updates are done.
 
     Raises:
-        EdsrError: no scale, or an option that contradicts ``init``.
+        EdsrError: anything that a user can cause.
     """
-    if "scale" not in asked:
-        raise EdsrError("--scale is missing: give 2, 3 or 4")
-    config = TrainConfig(**_values(asked, _TRAIN_FIELDS))
-    check_compiler(config)
-    torch.manual_seed(config.seed)
-    sizes = _with_preset(asked)
-    if init is None:
-        default = {} if "network" in asked else asdict(PRESETS[DEFAULT_NETWORK])
-        return Run(EDSR(EDSRConfig(**{**default, **_values(sizes, _NETWORK_FIELDS)})), config)
-    loaded = _load_edsr(init, asked["res_scale"].value if "res_scale" in asked else None)
-    start = cast(EDSRConfig, loaded.config)
-    for name in ("n_resblocks", "n_feats", "res_scale"):
-        _refuse_contradiction(init, sizes, name, getattr(start, name), "Leave it away")
-    network = EDSR(replace(start, **_values(sizes, {"scale", "tail"})))
-    return Run(network, config, notes=(*loaded.notes, _take_weights(network, loaded.network, start, init)))
+    config = run.config
+    with start_processes(device) as processes:
+        say = say if processes.is_first else _say_nothing
+        say(f"network: {describe(run)}")
+        for note in run.notes:
+            say(note)
+        if run.done >= config.training.updates:
+            say(f"{folder.path}: all {run.done} updates are done already")
+            return None
+        check_divisible(config.training.batch, processes)
+        validation = _validation(config.data, run.network.scales)
+        # A picture that cannot be scored is found here, and not at the first validation, hours later.
+        for scale, psnr in validation.bicubic().items():
+            count = len(validation.pairs[scale])
+            say(f"validation: {count} pictures of {config.data.val}, x{scale}, bicubic: paper-y {psnr:.3f} dB")
+        data = _training_set(run, processes, say)
+        with _own_folder(run, folder, processes), stop_requests() as stop:
+            with _watchers(run, folder, validation, processes) as watchers:
+                done = train(
+                    run.network,
+                    config.training,
+                    data,
+                    folder,
+                    processes=processes,
+                    validation=validation,
+                    resume=run.resume,
+                    watchers=watchers,
+                    should_stop=lambda: bool(stop),
+                )
+            if processes.is_first:
+                from edsr_train.curves import write_summary
+
+                write_summary(folder, config, done)
+        if done < config.training.updates:
+            return Stopped(done, stop.exit_code)
+        say(f"wrote {folder.model_file}")
+        return None
 
 
-def resumed_run(output: Path, asked: Mapping[str, Asked]) -> Run:
-    """The run that wrote ``output``, where it was.
-
-    Args:
-        output: a checkpoint that ``train`` wrote.
-        asked: as in ``new_run``. Nothing that would make it another run; ``validate_every`` may change, and so may
-            ``updates`` where the learning rate does not depend on it.
-
-    Raises:
-        EdsrError: no training state in the file, or an option that contradicts it.
-    """
-    loaded = _load_edsr(output, None)
-    state = loaded.extra.get("training")
-    if not isinstance(state, dict):
-        raise CheckpointError(f"{output}: holds a network but no training state. Begin a run from it with --init")
-    stored_options, done = state.get("options"), state.get("updates")
-    if not isinstance(stored_options, dict) or type(done) is not int:
-        raise CheckpointError(f"{output}: its training state is damaged. Begin a run from it with --init")
-    try:
-        # A file of an older version lacks the options that came later; their defaults change nothing.
-        config = cast(TrainConfig, config_from_plain(TrainConfig, {**asdict(TrainConfig()), **stored_options}))
-    except CheckpointError as err:
-        raise CheckpointError(f"{output}: its training options cannot be read: {err}") from err
-    free = {"validate_every"} | ({"updates"} if config.schedule == "halving" else set())
-    sizes = _with_preset(asked)
-    for stored in (loaded.config, config):
-        for name, value in vars(stored).items():
-            if name not in free:
-                _refuse_contradiction(output, sizes, name, value, "Leave it away, or begin a new run with --init")
-    config = replace(config, **_values(asked, free))
-    if config.updates < done:
-        raise EdsrError(f"{output}: has done {done} updates already, more than --updates {config.updates}")
-    check_compiler(config)
-    notes = [*loaded.notes, f"resumed: {output} at update {done} of {config.updates}"]
-    if "data" not in state:
-        notes.append("data: the file does not say which pictures it was trained on; these are taken to be the same")
-    return Run(cast(EDSR, loaded.network), config, state, tuple(notes))
+def _say_nothing(_: str) -> None:
+    pass
 
 
-def describe(network: EDSR) -> str:
-    """One line on a network."""
-    parameters = sum(p.numel() for p in network.parameters() if p.requires_grad)
-    res_scale = network.config.res_scale
-    return f"{EDSR_CHECKPOINTS.describe(network.config)}, residual scaling {res_scale:g}, {parameters:,} parameters"
+def _sources(config: DataConfig, scales: tuple[int, ...]) -> list[Source]:
+    if not config.data:
+        raise EdsrError("--data is missing: give a folder of photographs")
+    ranges = config.train or ("all",) * len(config.data)
+    return [
+        source
+        for folder, text in zip(config.data, ranges, strict=True)
+        for source in find_sources(Path(folder), scales, config.track, Selection.parse(text))
+    ]
 
 
-def check_compiler(config: TrainConfig) -> None:
-    """Refuse ``compile`` where there is nothing to compile with; EnvironmentUnfitError."""
-    compilers = (os.environ.get("CXX"), "g++", "clang++")
-    if config.compile and not any(shutil.which(name) for name in compilers if name):
-        raise EnvironmentUnfitError("--compile needs a C++ compiler, and there is none. Install g++, or leave it away")
+def _validation(config: DataConfig, scales: tuple[int, ...]) -> Validation:
+    if config.val is None:
+        return Validation()
+    folder = Path(config.val)
+    if folder.is_dir():
+        return Validation({scale: benchmark_pairs(folder, scale) for scale in scales})
+    numbers = Selection.parse(config.val)
+    if numbers == ALL or not config.data:
+        raise EdsrError(f"--val {config.val}: expected a folder that exists, or numbers of the first --data: 801-810")
+    sources = find_sources(Path(config.data[0]), scales, config.track, numbers)
+    if trained_on := {s.hr for s in _sources(config, scales)} & {s.hr for s in sources}:
+        raise EdsrError(
+            f"--val {config.val}: {len(trained_on)} of its pictures are trained on too. Give --train the others"
+        )
+    return Validation({scale: pairs_of(sources, scale) for scale in scales})
 
 
-def _load_edsr(path: Path, res_scale: float | None) -> LoadedNetwork:
-    loaded = load_network(path, res_scale=res_scale)
-    if not isinstance(loaded.network, EDSR):
-        raise DataError(f"{path}: holds a network of the kind {loaded.architecture}, expected edsr")
-    return loaded
+def _training_set(run: Run, processes: Processes, say: Callable[[str], None]) -> TrainingSet:
+    config, scales = run.config, run.network.scales
+    sources = _sources(config.data, scales)
+    with show_preparation() if processes.is_first else contextlib.nullcontext(lambda *_: None) as report:
+        data = open_training_set(
+            sources,
+            scales,
+            config.training.patch,
+            rescale=config.data.rescale,
+            cache=Path(config.data.cache) if config.data.cache else default_cache(),
+            device=processes.device,
+            report=report,
+        )
+    for note in data.notes:
+        say(f"data: {note}")
+    return data
 
 
-def _take_weights(network: EDSR, source: torch.nn.Module, start: EDSRConfig, path: Path) -> str:
-    """Copy what fits from ``source``; the line that says what."""
-    is_same_tail = (start.scale, start.tail) == (network.config.scale, network.config.tail)
-    taken = {k: v for k, v in source.state_dict().items() if is_same_tail or not k.startswith("tail.")}
-    network.load_state_dict({**network.state_dict(), **taken})
-    parts = list(dict.fromkeys(key.partition(".")[0] for key in taken))
-    if is_same_tail:
-        return f"taken from {path}: everything ({', '.join(parts)})"
-    there, here = f"x{start.scale} {start.tail}", f"x{network.config.scale} {network.config.tail}"
-    return f"taken from {path}: {', '.join(parts)}; fresh: tail ({there} there, {here} here)"
+@contextlib.contextmanager
+def _own_folder(run: Run, folder: RunFolder, processes: Processes) -> Iterator[None]:
+    """The folder, locked, and begun where the run is new."""
+    if not processes.is_first:
+        yield
+        return
+    with folder.locked():
+        if run.resume is None:
+            folder.begin(absolute(run).config.to_yaml())
+        else:
+            folder.clear_partial()
+            folder.write_text(folder.config_file, absolute(run).config.to_yaml())
+        yield
 
 
-def _with_preset(asked: Mapping[str, Asked]) -> dict[str, Asked]:
-    """``asked`` with the fields of the preset it names, where they are not given one by one."""
-    if "network" not in asked:
-        return dict(asked)
-    option, name = asked["network"]
-    return {**{field: Asked(option, value) for field, value in asdict(PRESETS[name]).items()}, **asked}
+@contextlib.contextmanager
+def _watchers(
+    run: Run, folder: RunFolder, validation: Validation, processes: Processes
+) -> Iterator[tuple[Watcher, ...]]:
+    if not processes.is_first:
+        yield ()
+        return
+    from edsr_train.board import Board
 
-
-def _values(asked: Mapping[str, Asked], names: set[str]) -> dict[str, Any]:
-    return {name: asked[name].value for name in names if name in asked}
-
-
-def _refuse_contradiction(path: Path, asked: Mapping[str, Asked], name: str, stored: Any, advice: str) -> None:
-    if name in asked and asked[name].value != stored:
-        raise EdsrError(f"{path}: {name} is {stored} there, which {asked[name].option} contradicts. {advice}")
+    board = Board(folder.board_folder, run.done, validation)
+    with contextlib.closing(board), show_progress(run.config.training, run.done) as display:
+        yield display, Journal(folder.log_file, run.done), board

@@ -1,25 +1,23 @@
-"""The training loop: one function from options to a checkpoint, stoppable and resumable at any update."""
+"""The training loop: from a network and pictures to a folder of checkpoints, stoppable and resumable at any update."""
 
-import copy
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
 from edsr_runtime.errors import CheckpointError, DataError, NumericalError
-from edsr_runtime.metrics import PROTOCOLS
-from edsr_train.checkpoint import save_checkpoint
 from edsr_train.config import TrainConfig
-from edsr_train.data import Pair, PatchSampler, fingerprint
-from edsr_train.evaluate import evaluate, mean_psnr
-from edsr_train.models import EDSR
+from edsr_train.data.training_set import TrainingSet
+from edsr_train.models.branch import SuperResolutionNetwork
+from edsr_train.processes import Processes, check_divisible
+from edsr_train.random_state import random_state, set_random_state
+from edsr_train.run_folder import RunFolder
+from edsr_train.updater import Updater
+from edsr_train.validation import Validation
 
-MAX_BAD_STEPS = 10  # in a row; a run that diverged does not come back
+MAX_BAD_UPDATES = 10  # in a row; a run that diverged does not come back
 
 
 @dataclass(frozen=True)
@@ -29,159 +27,173 @@ class Progress:
     done: int
     """Updates done, those of earlier sessions included."""
     loss: float
-    """Of the last update; not finite if it was skipped."""
+    """Of the last update, mean over all processes; not finite if it was skipped."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """A line of the log: a stretch of updates, and the validation at its end, if there was one."""
+
+    update: int
+    """The last of the stretch, counted from 1."""
+    loss: float
+    """Mean over the updates that were not skipped; NaN if all were."""
+    lr: float
+    """Learning rate of the last update."""
+    updates_per_second: float
+    """Validations and checkpoints not counted."""
+    skipped: int
+    """Updates left out since loss or gradient was not finite."""
+    psnr_y: dict[int, float] | None = None
+    """Validation by scale, dB, protocol ``paper-y``."""
+
+
+class Watcher(Protocol):
+    """Whoever wants to see a run."""
+
+    def updated(self, progress: Progress) -> None:
+        """After every update."""
+
+    def recorded(self, record: Record, network: SuperResolutionNetwork) -> None:
+        """After every line of the log; ``network`` is the one that is delivered."""
 
 
 def train(
-    network: EDSR,
+    network: SuperResolutionNetwork,
     config: TrainConfig,
-    pairs: list[Pair],
-    validation: list[Pair],
-    output: Path,
+    data: TrainingSet,
+    folder: RunFolder,
     *,
+    processes: Processes,
+    validation: Validation | None = None,
     resume: Mapping[str, Any] | None = None,
-    report: Callable[[str], None] = print,
-    on_update: Callable[[Progress], None] = lambda _: None,
+    watchers: tuple[Watcher, ...] = (),
     should_stop: Callable[[], bool] = lambda: False,
 ) -> int:
-    """Train ``network`` in place and write ``output`` at every validation and at the end.
+    """Train ``network`` in place; write ``folder`` at every validation and at the end.
 
-    A step whose loss or gradient is not finite is skipped and counted.
+    All processes call this with the same arguments; only the first writes, and only its watchers are told.
 
     Args:
-        network: the network, on the CPU; EMA, if any, is kept in a copy and is what ``output`` holds.
+        network: what is trained; with an average, a copy of it is what is validated and saved.
         config: the options.
-        pairs: training pictures.
-        validation: pictures scored every ``validate_every`` updates under ``paper-y``; may be empty.
-        output: checkpoint, replaced atomically; carries configuration, optimizer, random state and position.
-        resume: the ``training`` entry of a checkpoint that an earlier call wrote; the run goes on bit-exactly, given
-            the same number of threads.
-        report: takes one line of text at every validation.
-        on_update: called after every update.
-        should_stop: asked after every update; if true, ``output`` is written and the run ends there.
+        data: training pictures.
+        folder: takes the checkpoints, the best weights and the last ones; the caller holds its lock.
+        processes: this process and the others.
+        validation: scored every ``validate_every`` updates.
+        resume: the ``training`` entry of a checkpoint that an earlier call wrote; ``network`` has its weights. On a
+            CPU the run goes on bit-exactly, given the same number of threads and processes.
+        watchers: are told of every update and every line of the log.
+        should_stop: asked after every update; if true in any process, a checkpoint is written and the run ends there.
 
     Returns:
         The number of updates done: fewer than ``config.updates`` if it was stopped.
 
     Raises:
         NumericalError: ten updates in a row had a loss or gradient that is not finite.
-        DataError: ``resume`` is of other pictures, or ``output`` cannot be written.
+        DataError: ``resume`` is of other pictures, or the folder cannot be written to.
         CheckpointError: ``resume`` is damaged.
     """
-    rng = np.random.default_rng(config.seed)
-    sampler = PatchSampler(pairs, network.config.scale, config.patch, rng)
-    averaged = copy.deepcopy(network)
-    trained = [p for p in network.parameters() if p.requires_grad]
-    optimizer = torch.optim.Adam(trained, lr=config.lr, fused=True)
-    data = fingerprint(pairs)
-    start = 0
+    check_divisible(config.batch, processes)
+    validation = validation or Validation()
+    updater = Updater(network, config, processes)
+    start, best = 0, -np.inf
     if resume is not None:
-        if resume.get("data", data) != data:
-            raise DataError(
-                f"{output}: the training pictures are not those the run began with. Give the same --data, in the same "
-                "order, or begin a new run from these weights: --init"
-            )
+        _check_data(resume, data)
         try:
-            start = _restore(resume, network, averaged, optimizer, rng)
+            updater.restore(resume)
+            set_random_state(resume["random"])
+            start, best = int(resume["updates"]), float(resume["best"])
         except (KeyError, TypeError, ValueError, RuntimeError) as err:
             reason = str(err).splitlines()[0]
-            raise CheckpointError(f"{output}: its training state is damaged ({reason}). Begin anew: --init") from err
-    if config.bf16:
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    forward = torch.compile(network) if config.compile else network
-    criterion: Callable[[Tensor, Tensor], Tensor] = nn.L1Loss() if config.loss == "l1" else nn.MSELoss()
+            raise CheckpointError(
+                f"{folder.path}: the training state is damaged ({reason}). Begin anew: --init"
+            ) from err
 
     def save(done: int) -> None:
-        state = {
-            "options": asdict(config),
-            "updates": done,
-            "weights": dict(network.state_dict()),
-            "averaged": dict(averaged.state_dict()),
-            "optimizer": optimizer.state_dict(),
-            "rng": rng.bit_generator.state,
-            "data": data,
-        }
-        try:
-            save_checkpoint(output, averaged, {"training": state})
-        except OSError as err:
-            raise DataError(f"{output}: cannot be written after update {done} ({err.strerror})") from err
+        if processes.is_first:
+            state = {"options": asdict(config), "updates": done, "best": float(best), "data": data.fingerprint}
+            folder.save(done, updater.delivered, {**state, **updater.state(), "random": random_state()})
 
-    losses: list[float] = []
-    saved = None if resume is None else start
-    bad_in_a_row, skipped, since = 0, 0, time.monotonic()
+    window = _Window()
+    bad_in_a_row, saved = 0, start if resume is not None else None
+    network.train()
     for update in range(start, config.updates):
-        lr_batch, hr_batch = sampler.batch(config.batch)
-        if config.bf16:
-            lr_batch = lr_batch.contiguous(memory_format=torch.channels_last)
-        for group in optimizer.param_groups:
-            group["lr"] = config.lr_at(update)
-        with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
-            sr = forward(lr_batch)
-        loss = criterion(sr.float(), hr_batch)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        losses.append(loss.item())
-        if np.isfinite(losses[-1]) and _gradients_are_finite(trained):
-            bad_in_a_row = 0
-            optimizer.step()
-            _average(averaged, network, min(config.ema, (1 + update) / (10 + update)))
-        else:
-            bad_in_a_row, skipped = bad_in_a_row + 1, skipped + 1
-            if bad_in_a_row == MAX_BAD_STEPS:
-                kept = "nothing was saved yet" if saved is None else f"{output} holds the state of update {saved}"
-                raise NumericalError(
-                    f"loss or gradient was not finite {MAX_BAD_STEPS} times in a row, up to update {update + 1}; "
-                    f"{kept}. Begin a new run with a lower --lr or more --warmup"
-                )
+        began = time.monotonic()
+        plan = data.plan(config.seed, update, config.batch)
+        lr, hr = data.cut(plan.part(processes.rank, processes.world))
+        loss, is_done = updater.update(update, lr, hr, plan.scale)
+        window.add(loss, is_done, time.monotonic() - began)
+        bad_in_a_row = 0 if is_done else bad_in_a_row + 1
+        if bad_in_a_row == MAX_BAD_UPDATES:
+            kept = "nothing was saved yet" if saved is None else f"{folder.path} holds the state of update {saved}"
+            raise NumericalError(
+                f"loss or gradient was not finite {MAX_BAD_UPDATES} times in a row, up to update {update + 1}; {kept}. "
+                "Begin a new run with a lower --lr, more --warmup or --clip"
+            )
 
         done = update + 1
-        on_update(Progress(done, losses[-1]))
-        stopped = should_stop() and done < config.updates
-        validates = done % config.validate_every == 0 or done == config.updates
+        _tell_update(watchers, Progress(done, loss))
+        is_last = done == config.updates
+        validates = is_last or done % config.validate_every == 0
+        stopped = not is_last and any(processes.mean([float(should_stop())]))
+        psnr = None
+        if validates and validation:
+            psnr = validation.psnr(updater.delivered.eval(), processes)
+            network.train()
+        if validates or stopped or done % config.log_every == 0:
+            _tell_record(watchers, window.record(done, config.lr_at(update), psnr), updater.delivered)
+            window = _Window()
+        if psnr is not None and np.mean(list(psnr.values())) > best:
+            best = float(np.mean(list(psnr.values())))
+            if processes.is_first:
+                folder.save_weights(folder.best_file, updater.delivered, {"update": done, "psnr_y": _named(psnr)})
         if validates or stopped:
-            speed = len(losses) / (time.monotonic() - since)
             save(done)
             saved = done
-        if validates:
-            finite = [value for value in losses if np.isfinite(value)]
-            line = f"update {done}/{config.updates}  loss {np.mean(finite) if finite else np.nan:.4f}"
-            line += f"  {speed:.1f} updates/s"
-            if skipped:
-                line += f"  {skipped} skipped (loss or gradient not finite)"
-            if validation:
-                scores = list(evaluate(averaged.eval(), validation, network.config.scale, PROTOCOLS["paper-y"]))
-                line += f"  paper-y {mean_psnr(scores):.3f} dB"
-            report(line)
-            losses, skipped, since = [], 0, time.monotonic()
         if stopped:
             return done
+    if processes.is_first:
+        folder.save_weights(folder.model_file, updater.delivered, {"update": config.updates})
     return config.updates
 
 
-def _restore(
-    state: Mapping[str, Any],
-    network: nn.Module,
-    averaged: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    rng: np.random.Generator,
-) -> int:
-    """Bring everything to where ``state`` was saved; the number of updates done until then."""
-    network.load_state_dict(state["weights"])
-    averaged.load_state_dict(state["averaged"])
-    optimizer.load_state_dict(state["optimizer"])
-    for parameter, moments in optimizer.state.items():
-        if any(moments[name].shape != parameter.shape for name in ("exp_avg", "exp_avg_sq")):
-            raise ValueError("the optimizer is of another network")
-    rng.bit_generator.state = state["rng"]
-    return int(state["updates"])
+class _Window:
+    """What happened since the last line of the log."""
+
+    def __init__(self) -> None:
+        self._losses: list[float] = []
+        self._skipped = 0
+        self._seconds = 0.0
+
+    def add(self, loss: float, is_done: bool, seconds: float) -> None:
+        self._losses += [loss] if is_done else []
+        self._skipped += not is_done
+        self._seconds += seconds
+
+    def record(self, update: int, lr: float, psnr_y: dict[int, float] | None) -> Record:
+        count = len(self._losses) + self._skipped
+        loss = float(np.mean(self._losses)) if self._losses else float("nan")
+        return Record(update, loss, lr, count / max(self._seconds, 1e-9), self._skipped, psnr_y)
 
 
-def _gradients_are_finite(parameters: list[nn.Parameter]) -> bool:
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    return bool(torch.isfinite(nn.utils.get_total_norm(gradients, norm_type=float("inf"))))
+def _named(psnr: Mapping[int, float]) -> dict[str, float]:
+    return {f"x{scale}": value for scale, value in psnr.items()}
 
 
-@torch.no_grad()
-def _average(averaged: nn.Module, network: nn.Module, decay: float) -> None:
-    for target, source in zip(averaged.parameters(), network.parameters(), strict=True):
-        target.lerp_(source, 1 - decay)
+def _tell_update(watchers: tuple[Watcher, ...], progress: Progress) -> None:
+    for watcher in watchers:
+        watcher.updated(progress)
+
+
+def _tell_record(watchers: tuple[Watcher, ...], record: Record, network: SuperResolutionNetwork) -> None:
+    for watcher in watchers:
+        watcher.recorded(record, network)
+
+
+def _check_data(resume: Mapping[str, Any], data: TrainingSet) -> None:
+    if resume.get("data", data.fingerprint) != data.fingerprint:
+        raise DataError(
+            "the training pictures are not those the run began with. Give the same --data, in the same order, or "
+            "begin a new run from the weights: --init"
+        )

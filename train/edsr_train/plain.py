@@ -18,17 +18,28 @@ def config_from_plain(config_type: type[NetworkConfig], plain: object) -> Networ
     """
     if not isinstance(plain, dict):
         raise CheckpointError("its configuration is missing")
-    hints = get_type_hints(config_type)
     names = config_type.__dataclass_fields__.keys()
     if plain.keys() != names:
         different = ", ".join(sorted(map(str, plain.keys() ^ names)))
         raise CheckpointError(f"its configuration differs from the one known here in: {different}")
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in plain.items()}
+    values = with_tuples(plain)
+    if wrong := first_of_wrong_type(config_type, values):
+        raise CheckpointError(f"its configuration says {wrong}")
+    return config_type(**values)
+
+
+def with_tuples(plain: dict[str, Any]) -> dict[str, Any]:
+    """``plain`` with its lists as tuples, which configurations have."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in plain.items()}
+
+
+def first_of_wrong_type(config_type: type, values: dict[str, Any]) -> str | None:
+    """``n_feats = '64', expected int`` for the first value that is not of its field's type, or None."""
+    hints = get_type_hints(config_type)
     for name, value in values.items():
         if not _is_of(value, hints[name]):
-            expected = getattr(hints[name], "__name__", None) if isinstance(hints[name], type) else hints[name]
-            raise CheckpointError(f"its configuration says {name} = {value!r}, expected {expected}")
-    return config_type(**values)
+            return f"{name} = {value!r}, expected {_in_words(hints[name])}"
+    return None
 
 
 def _is_of(value: object, hint: Any) -> bool:
@@ -42,6 +53,17 @@ def _is_of(value: object, hint: Any) -> bool:
     if hint is float:
         return type(value) in (int, float)
     return type(value) is hint
+
+
+def _in_words(hint: Any) -> str:
+    origin = get_origin(hint)
+    if origin is Literal:
+        return " or ".join(map(str, get_args(hint)))
+    if origin is tuple:
+        return f"a list of {_in_words(get_args(hint)[0])}"
+    if origin in (Union, types.UnionType):
+        return " or ".join("nothing" if option is types.NoneType else _in_words(option) for option in get_args(hint))
+    return str(hint.__name__)
 
 
 def first_unplain(value: object, where: str, is_torch: bool) -> str | None:

@@ -3,24 +3,50 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 from rich.text import Text
 
-from edsr_train.loop import Progress
+from edsr_train.config import TrainConfig
+from edsr_train.loop import Progress, Record
+from edsr_train.models.branch import SuperResolutionNetwork
 
 _SMOOTHING = 0.98  # of the loss that is shown: it averages over about 50 updates
 
 
-@dataclass(frozen=True)
 class Display:
-    """Two functions for ``train``."""
+    """Watches a run: a line for every validation and checkpoint, and a bar in between."""
 
-    line: Callable[[str], None]
-    update: Callable[[Progress], None]
+    def __init__(self, config: TrainConfig, line: Callable[[str], None], bar: Callable[[int, str], None]) -> None:
+        self._config, self._line, self._bar = config, line, bar
+        self._loss: float | None = None
+
+    def updated(self, progress: Progress) -> None:
+        """Move the bar."""
+        if abs(progress.loss) < float("inf"):  # False for NaN too
+            last = progress.loss if self._loss is None else self._loss
+            self._loss = _SMOOTHING * last + (1 - _SMOOTHING) * progress.loss
+        self._bar(progress.done, "-" if self._loss is None else f"{self._loss:.3f}")
+
+    def recorded(self, record: Record, _: SuperResolutionNetwork) -> None:
+        """Print a line where a checkpoint is written, and wherever updates were skipped."""
+        is_last = record.update == self._config.updates
+        if record.skipped or is_last or record.update % self._config.validate_every == 0:
+            self._line(describe(record, self._config.updates))
+
+
+def describe(record: Record, updates: int) -> str:
+    """One line on a stretch of updates."""
+    line = f"update {record.update}/{updates}  loss {record.loss:.4f}  {record.updates_per_second:.1f} updates/s"
+    if record.skipped:
+        line += f"  {record.skipped} skipped (loss or gradient not finite)"
+    if record.psnr_y:
+        several = len(record.psnr_y) > 1
+        scores = (f"{f'x{scale} ' if several else ''}{psnr:.3f}" for scale, psnr in record.psnr_y.items())
+        line += f"  paper-y {', '.join(scores)} dB"
+    return line
 
 
 class _Speed(ProgressColumn):
@@ -29,25 +55,33 @@ class _Speed(ProgressColumn):
 
 
 @contextmanager
-def show_progress(updates: int, start: int, console: Console | None = None) -> Iterator[Display]:
-    """Show a run of ``updates`` that begins at ``start``, on stdout unless there is a ``console``."""
+def show_progress(config: TrainConfig, start: int, console: Console | None = None) -> Iterator[Display]:
+    """Show a run that begins at the update ``start``, on stdout unless there is a ``console``."""
     console = console or Console(file=sys.stdout)
     if not console.is_terminal:
-        yield Display(line=_print_line, update=lambda _: None)
+        yield Display(config, line=_print_line, bar=lambda *_: None)
         return
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("loss {task.fields[loss]}"), _Speed())
     with Bar(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
-        task = bar.add_task("", total=updates, completed=start, loss="-")
-        smoothed: float | None = None
+        task = bar.add_task("", total=config.updates, completed=start, loss="-")
+        yield Display(
+            config,
+            line=lambda text: console.print(text, markup=False, highlight=False),
+            bar=lambda done, loss: bar.update(task, completed=done, loss=loss),
+        )
 
-        def update(progress: Progress) -> None:
-            nonlocal smoothed
-            if abs(progress.loss) < float("inf"):  # False for NaN too
-                last = progress.loss if smoothed is None else smoothed
-                smoothed = _SMOOTHING * last + (1 - _SMOOTHING) * progress.loss
-            bar.update(task, completed=progress.done, loss="-" if smoothed is None else f"{smoothed:.3f}")
 
-        yield Display(line=lambda text: console.print(text, markup=False, highlight=False), update=update)
+@contextmanager
+def show_preparation(console: Console | None = None) -> Iterator[Callable[[int, int, str], None]]:
+    """Show what happens to pictures before a run: a function that takes the number done, of how many, and what."""
+    console = console or Console(file=sys.stdout)
+    if not console.is_terminal:
+        yield lambda *_: None
+        return
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Bar(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total, what: bar.update(task, completed=done, total=total, description=what)
 
 
 def _print_line(text: str) -> None:

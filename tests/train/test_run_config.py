@@ -1,0 +1,123 @@
+"""The configuration of a run: names, YAML and options give the same thing, and nothing unknown gets in."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edsr_runtime.errors import EdsrError
+from edsr_train.config import DataConfig, TrainConfig
+from edsr_train.models import EDSRConfig, MDSRConfig
+from edsr_train.recipes import RECIPES
+from edsr_train.run_config import Asked, RunConfig, parse, read_base, with_asked
+
+SCALE_2 = {"net.scale": Asked("--scale 2", 2)}
+
+
+def parsed(name_or_file: str, **asked: Any) -> RunConfig:
+    given = {name.replace("net_", "net."): Asked(f"--{name} {value}", value) for name, value in asked.items()}
+    return parse(with_asked(read_base(name_or_file), given), name_or_file)
+
+
+def yaml_file(tmp_path: Path, text: str) -> str:
+    (tmp_path / "run.yaml").write_text(text)
+    return str(tmp_path / "run.yaml")
+
+
+def test_names_are_the_networks_of_the_paper() -> None:
+    # arXiv:1707.02921, table 1; parameters of these are tested with the networks
+    assert parsed("edsr-baseline", net_scale=2).network == EDSRConfig(2, n_resblocks=16, n_feats=64, res_scale=1)
+    assert parsed("edsr", net_scale=4).network == EDSRConfig(4, n_resblocks=32, n_feats=256, res_scale=0.1)
+    assert parsed("mdsr-baseline").network == MDSRConfig((2, 3, 4), n_resblocks=16, n_feats=64)
+    assert parsed("mdsr").network == MDSRConfig((2, 3, 4), n_resblocks=80, n_feats=64)
+    assert parsed("edsr-small", net_scale=3).network == EDSRConfig(3, n_resblocks=5, n_feats=64, tail="direct")
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if name != "edsr-small"])
+def test_networks_of_the_paper_are_trained_as_in_the_paper(name: str) -> None:
+    assert RECIPES[name].training == TrainConfig()
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_printed_configuration_is_a_file_that_means_the_same(tmp_path: Path, name: str) -> None:
+    asked: dict[str, Any] = {} if name.startswith("mdsr") else {"net_scale": 3}
+    config = parsed(name, **asked, data=("a b", "c"), lr=2e-5, rescale=(0.8, 0.6), val="801-810", compile=True)
+    assert parse(read_base(yaml_file(tmp_path, config.to_yaml()))) == config
+    assert config.training.lr == 2e-5
+    assert config.data.data == ("a b", "c")
+
+
+def test_the_printed_configuration_explains_every_option() -> None:
+    text = parsed("edsr-baseline", net_scale=2).to_yaml()
+    for field in (*dataclasses.fields(TrainConfig), *dataclasses.fields(DataConfig)):
+        assert f"  # {field.metadata['help']}" in text
+
+
+def test_a_file_says_only_what_differs_from_the_paper(tmp_path: Path) -> None:
+    path = yaml_file(tmp_path, "network: {architecture: edsr, scale: 2}\ntraining:\n  lr: 1e-3\n  batch: 4\n")
+    config = parse(read_base(path))
+    assert config.network == EDSRConfig(2)
+    assert config.training == TrainConfig(lr=1e-3, batch=4)
+    assert config.data == DataConfig()
+
+
+def test_options_win_over_the_file(tmp_path: Path) -> None:
+    path = yaml_file(tmp_path, "network: {architecture: edsr, scale: 2}\ntraining: {lr: 1e-3, batch: 4}\n")
+    config = parsed(path, lr=5e-4, net_scale=4)
+    assert (config.training.lr, config.training.batch, config.network) == (5e-4, 4, EDSRConfig(4))
+
+
+EDSR_X2 = "network: {architecture: edsr, scale: 2}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (EDSR_X2 + "trainning: {lr: 1}", r"unknown section trainning. Did you mean training\?"),
+        (EDSR_X2 + "training: {learning_rate: 1}", "training: unknown key learning_rate. "),
+        (EDSR_X2 + "training: {updats: 1}", r"training: unknown key updats. Did you mean updates\?"),
+        ("network: {architecture: edsr, scale: 2, blocks: 3}", "network: unknown key blocks. "),
+        ("network: {architecture: mdsr, scale: 2}", "network: unknown key scale. Did you mean scales"),
+        ("network: {architecture: edsr, scale: 5}", "network.scale is 5, expected of 2, 3, 4"),
+        ("network: {architecture: mdsr, scales: [2, 2]}", r"network.scales is \(2, 2\), expected of 2, 3, 4"),
+        ("network: {architecture: edsr, scale: 2, n_feats: 0}", "network.n_feats is 0, expected a positive number"),
+        ("network: {architecture: edsr, scale: 2, res_scale: .nan}", "network.res_scale is nan, expected a finite"),
+        ("network: {architecture: edsr}", "--scale is missing: give 2, 3 or 4"),
+        ("network: {architecture: ersd, scale: 2}", "network.architecture is 'ersd', expected one of edsr, mdsr"),
+        ("training: {lr: 1}", "network.architecture is None, expected one of edsr"),
+        (EDSR_X2 + "training: {lr: fast}", "training.lr = 'fast', expected float"),
+        (EDSR_X2 + "training: {schedule: linear}", "training.schedule = 'linear', expected halving or cosine"),
+        (EDSR_X2 + "training: {lr: -1}", "the learning rate is -1"),
+        (EDSR_X2 + "training: {lr: 1, lr: 2}", 'line 2: found duplicate key "lr"'),
+        (EDSR_X2 + "training: [1]", r"training is \[1\], expected keys with values"),
+        (EDSR_X2 + "data: {data: photographs}", "data.data = 'photographs', expected a list of str"),
+        (EDSR_X2 + "data: {data: [a], train: [1-8, all]}", "--train is given 2 times and --data 1 times"),
+        (EDSR_X2 + "data: {rescale: [1.5]}", "rescale is 1.5, expected a factor between 0 and 1"),
+        ("network: {", "line 1: "),
+        ("just text", "expected the sections network, training, data. --print-config shows"),
+        ("", "expected the sections"),
+        ("a: \x00", "is no YAML"),
+    ],
+)
+def test_files_that_cannot_be_used_are_refused_with_a_sentence(tmp_path: Path, text: str, sentence: str) -> None:
+    path = yaml_file(tmp_path, text)
+    with pytest.raises(EdsrError, match=sentence) as caught:
+        parse(read_base(path), path)
+    assert "\n" not in str(caught.value)
+
+
+def test_neither_a_name_nor_a_file_is_refused() -> None:
+    with pytest.raises(EdsrError, match="--config edsr-basline: neither a file nor one of edsr-baseline, edsr, mdsr"):
+        read_base("edsr-basline")
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_bytes(b"\xff\xfe\x00\x01")
+    with pytest.raises(EdsrError, match="is no text in UTF-8"):
+        read_base(str(tmp_path / "run.yaml"))
+
+
+def test_an_unknown_field_of_the_network_is_refused() -> None:
+    with pytest.raises(EdsrError, match=r"unknown key n_feat. Did you mean n_feats\?"):
+        parsed("edsr-baseline", net_scale=2, net_n_feat=8)

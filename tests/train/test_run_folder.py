@@ -1,0 +1,143 @@
+"""The folder of a run: three checkpoints and the best, nothing half written, nobody else's."""
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import IO
+
+import pytest
+import torch
+
+from edsr_runtime.errors import DataError, EdsrError
+from edsr_train.checkpoint import load_network
+from edsr_train.run_folder import RunFolder
+from tiny_networks import tiny_edsr
+
+
+def begun(path: Path) -> RunFolder:
+    folder = RunFolder(path)
+    with folder.locked():
+        folder.begin("network: {}\n")
+    return folder
+
+
+def names(folder: RunFolder) -> list[str]:
+    return [file.name for file in folder.checkpoints()]
+
+
+def test_the_last_three_checkpoints_are_kept(tmp_path: Path) -> None:
+    folder = begun(tmp_path / "run")
+    for done in (9_000, 50, 10_000, 100_000_000, 20):
+        folder.save(done, tiny_edsr(), {"updates": done})
+    assert names(folder) == ["update-00009000.pt", "update-00010000.pt", "update-100000000.pt"]
+    assert load_network(folder.checkpoints()[-1]).extra["training"] == {"updates": 100_000_000}
+
+
+def test_a_full_disk_leaves_those_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = begun(tmp_path / "run")
+    for done in (1, 2, 3):
+        folder.save(done, tiny_edsr(), {})
+    before = {file: file.read_bytes() for file in folder.checkpoints()}
+
+    def save(_: object, file: IO[bytes]) -> None:
+        file.write(b"half of it")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", save)
+    with pytest.raises(DataError, match=r"update-00000004\.pt: cannot be written \(No space left on device\)"):
+        folder.save(4, tiny_edsr(), {})
+    assert {file: file.read_bytes() for file in folder.checkpoints()} == before
+    assert len(list((tmp_path / "run" / "checkpoints").iterdir())) == 3
+
+
+# One process that imports PyTorch, and forks those that are killed.
+KILLED_WRITERS = """
+import os, random, signal, sys, time
+from pathlib import Path
+from edsr_train.checkpoint import load_network
+from edsr_train.run_folder import RunFolder
+from tiny_networks import tiny_edsr
+
+folder, network, rng, newest = RunFolder(Path(sys.argv[1])), tiny_edsr(), random.Random(0), 0
+for _ in range(20):
+    child = os.fork()
+    if not child:
+        with folder.locked():
+            for done in range(newest + 1, 10**6):
+                folder.save(done, network, {"updates": done})
+    while not (found := folder.checkpoints()) or found[-1].name <= f"update-{newest:08}.pt":
+        time.sleep(0.01)
+    time.sleep(rng.random() / 10)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    found = folder.checkpoints()
+    assert 1 <= len(found) <= 4, found  # four: killed between writing the newest and removing the oldest
+    updates = [load_network(file).extra["training"]["updates"] for file in found]
+    assert updates == sorted(updates) and updates[-1] > newest, (newest, updates)
+    newest = updates[-1]
+print("whole after every kill")
+"""
+
+
+def test_a_kill_at_any_moment_leaves_whole_checkpoints_and_loses_none(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED_WRITERS, str(path)], capture_output=True, text=True, env=env, timeout=300
+    )
+    assert done.stdout == "whole after every kill\n", done.stderr
+    folder = RunFolder(path)
+    folder.clear_partial()
+    assert not list((path / "checkpoints").glob(".*"))
+
+
+def test_two_processes_do_not_train_in_one_folder(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    with (
+        folder.locked(),
+        pytest.raises(EdsrError, match="another process is training there"),
+        RunFolder(tmp_path / "run").locked(),
+    ):
+        pass
+    with folder.locked():
+        pass
+
+
+def test_beginning_anew_removes_what_the_old_run_left_and_nothing_else(tmp_path: Path) -> None:
+    folder = begun(tmp_path / "run")
+    folder.save(1, tiny_edsr(), {})
+    folder.save_weights(folder.best_file, tiny_edsr(), {})
+    folder.log_file.write_text("{}\n")
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    (tmp_path / "run" / "checkpoints" / ".update-2.pt.77.partial").write_text("half")
+    begun(tmp_path / "run")
+    left = {file.name for file in (tmp_path / "run").rglob("*") if file.is_file()}
+    assert left == {"config.yaml", "notes.txt", ".lock"}
+
+
+def test_a_folder_that_cannot_take_the_run_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(EdsrError, match="file: is a file, expected a folder"):
+        RunFolder(tmp_path / "file").check(resume=False, overwrite=False)
+    (tmp_path / "mine").mkdir()
+    RunFolder(tmp_path / "mine").check(resume=False, overwrite=False)
+    (tmp_path / "mine" / "photo.png").write_text("")
+    with pytest.raises(EdsrError, match="mine: is not empty"):
+        RunFolder(tmp_path / "mine").check(resume=False, overwrite=False)
+    with pytest.raises(EdsrError, match="mine: holds no run that could be replaced"):
+        RunFolder(tmp_path / "mine").check(resume=False, overwrite=True)
+    with pytest.raises(EdsrError, match="mine: holds no checkpoint to go on from"):
+        RunFolder(tmp_path / "mine").check(resume=True, overwrite=False)
+    with pytest.raises(EdsrError, match="give one of them"):
+        RunFolder(tmp_path / "mine").check(resume=True, overwrite=True)
+
+
+def test_a_folder_that_cannot_be_written_to_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(DataError, match=r"run: cannot be written to \(Not a directory\)"),
+        RunFolder(tmp_path / "file" / "run").locked(),
+    ):
+        pass

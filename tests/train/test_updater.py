@@ -1,0 +1,126 @@
+"""One update: Adam's own arithmetic, and nothing else of the network is touched."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from edsr_train.models.branch import SuperResolutionNetwork
+from edsr_train.processes import Processes
+from edsr_train.updater import Updater
+from tiny_networks import tiny_edsr, tiny_mdsr
+from tiny_training import options
+
+ALONE = Processes(torch.device("cpu"))
+
+
+def batch(scale: int, seed: int = 0, size: int = 2) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    lr, hr = ((size, 3, side, side) for side in (8, 8 * scale))
+    return torch.rand(lr, generator=generator) * 255, torch.rand(hr, generator=generator) * 255
+
+
+def copied(network: SuperResolutionNetwork) -> dict[str, Tensor]:
+    return {key: value.clone() for key, value in network.state_dict().items()}
+
+
+@pytest.mark.parametrize("loss", ["l1", "mse"])
+@pytest.mark.parametrize("clip", [0.0, 0.01])
+def test_updates_are_those_of_adam_on_the_chosen_loss(loss: str, clip: float) -> None:
+    config = options(loss=loss, clip=clip, schedule="cosine", warmup=1)
+    network, reference = tiny_edsr(), tiny_edsr()
+    updater = Updater(network, config, ALONE)
+    parameters = [p for p in reference.parameters() if p.requires_grad]
+    moments = [(torch.zeros_like(p), torch.zeros_like(p)) for p in parameters]
+    for step in range(3):
+        lr, hr = batch(2, step)
+        found, is_done = updater.update(step, lr, hr, 2)
+        difference = reference(lr) - hr
+        error = difference.abs().mean() if loss == "l1" else difference.square().mean()
+        assert (found, is_done) == (pytest.approx(error.item(), rel=1e-5), True)
+        gradients = torch.autograd.grad(error, parameters)
+        norm = torch.cat([g.flatten() for g in gradients]).norm()
+        shortened = min(1.0, clip / norm.item()) if clip else 1.0
+        with torch.no_grad():
+            for p, g, (first, second) in zip(parameters, gradients, moments, strict=True):
+                first.mul_(0.9).add_(0.1 * shortened * g)
+                second.mul_(0.999).add_(0.001 * (shortened * g) ** 2)
+                rate = config.lr_at(step) / (1 - 0.9 ** (step + 1))
+                p -= rate * first / ((second / (1 - 0.999 ** (step + 1))).sqrt() + 1e-8)
+    for key, value in reference.state_dict().items():
+        torch.testing.assert_close(network.state_dict()[key], value, rtol=1e-4, atol=2e-6, msg=key)
+
+
+def test_mean_shifts_are_not_trained() -> None:
+    network = tiny_edsr()
+    start = copied(network)
+    Updater(network, options(), ALONE).update(0, *batch(2), 2)
+    unchanged = {key for key in start if torch.equal(start[key], network.state_dict()[key])}
+    assert unchanged == {"sub_mean.weight", "sub_mean.bias", "add_mean.weight", "add_mean.bias"}
+
+
+@pytest.mark.parametrize("changes", [{}, {"ema": 0.5, "clip": 1.0}, {"precision": "fp16"}], ids=str)
+def test_mdsr_updates_one_scale_and_leaves_weights_and_moments_of_the_others(changes: dict[str, Any]) -> None:
+    network = tiny_mdsr()
+    updater = Updater(network, options(**changes), ALONE)
+    for number, scale in enumerate((2, 3, 4)):  # now every head has moments
+        settle(updater, number, scale)
+    names = [name for name, p in network.named_parameters() if p.requires_grad]
+    before, moments = copied(network), state_of(updater, names)
+
+    assert updater.update(3, *batch(3, 1), 3)[1]
+
+    others = ("pre_process.0", "pre_process.2", "upsample.0", "upsample.2")
+    after = state_of(updater, names)
+    for name in names:
+        changed = not torch.equal(before[name], network.state_dict()[name])
+        assert changed is not name.startswith(others), name
+        assert all(torch.equal(moments[name][k], after[name][k]) for k in moments[name]) is name.startswith(others), (
+            name
+        )
+
+
+def settle(updater: Updater, number: int, scale: int) -> None:
+    """Do an update; in fp16 the first ones are skipped until the scale of the loss is low enough."""
+    assert any(updater.update(number, *batch(scale), scale)[1] for _ in range(8))
+
+
+def state_of(updater: Updater, names: list[str]) -> dict[str, dict[str, Tensor]]:
+    """Adam's moments and step by parameter."""
+    state = updater.state()["optimizer"]["state"]
+    return {name: {k: v.clone() for k, v in state[i].items()} for i, name in enumerate(names)}
+
+
+def test_fp16_scales_the_loss_and_lowers_the_scale_when_it_overflows() -> None:
+    network = tiny_edsr()
+    updater = Updater(network, options(precision="fp16"), ALONE)
+    settle(updater, 0, 2)
+    scale = updater.state()["scaler"]["scale"]
+    start = copied(network)
+    network.get_parameter("head.0.bias").register_hook(lambda gradient: gradient * float("inf"))
+    assert not updater.update(1, *batch(2), 2)[1]
+    assert updater.state()["scaler"]["scale"] == scale / 2
+    assert all(torch.equal(start[key], value) for key, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_weights_stay_fp32_and_the_loss_is_near_that_of_fp32(precision: str) -> None:
+    losses = []
+    for chosen in ("fp32", precision):
+        network = tiny_edsr()
+        updater = Updater(network, options(precision=chosen, channels_last=True), ALONE)
+        losses.append(updater.update(0, *batch(2), 2)[0])
+        assert {p.dtype for p in network.parameters()} == {torch.float32}
+    assert losses[0] != losses[1]
+    assert losses[0] == pytest.approx(losses[1], rel=0.01)  # 8 bits of mantissa
+
+
+@pytest.mark.slow  # the compiler takes half a minute
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*deprecated:DeprecationWarning")  # PyTorch's own use of it
+def test_a_compiled_network_gets_the_same_update() -> None:
+    networks = [tiny_edsr(), tiny_edsr()]
+    for network, compiled in zip(networks, (False, True), strict=True):
+        Updater(network, options(compile=compiled), ALONE).update(0, *batch(2), 2)
+    for key, value in networks[0].state_dict().items():
+        torch.testing.assert_close(networks[1].state_dict()[key], value, rtol=1e-4, atol=1e-5)

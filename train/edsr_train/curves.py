@@ -1,0 +1,64 @@
+"""What is left to look at after a run: its curves as a picture, and a summary."""
+
+import json
+import platform
+from pathlib import Path
+from typing import Any
+
+import torch
+from matplotlib.figure import Figure
+
+from edsr_train.journal import read_journal
+from edsr_train.run_config import RunConfig
+from edsr_train.run_folder import RunFolder
+
+
+def write_curves(log: Path, output: Path) -> None:
+    """Draw loss and validation PSNR over the updates of a log."""
+    lines = read_journal(log)
+    scores = [line for line in lines if line["psnr_y"]]
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    loss, psnr = figure.subplots(1, 2)
+    loss.plot([line["update"] for line in lines], [line["loss"] for line in lines], lw=1)  # None leaves a gap
+    loss.set(xlabel="updates", ylabel="training loss", title="loss")
+    for name in scores[0]["psnr_y"] if scores else ():
+        psnr.plot([line["update"] for line in scores], [line["psnr_y"][name] for line in scores], lw=1, label=name)
+    psnr.set(xlabel="updates", ylabel="PSNR, dB (paper-y)", title="validation")
+    if scores:
+        psnr.legend()
+    for axes in (loss, psnr):
+        axes.grid(alpha=0.3)
+    partial = output.with_name(f".{output.name}.partial")
+    figure.savefig(partial, format="png", dpi=120)
+    partial.replace(output)
+
+
+def summarise(folder: RunFolder, config: RunConfig, done: int) -> dict[str, Any]:
+    """What a run did, from its log: plain values, for ``summary.json``."""
+    lines = read_journal(folder.log_file)
+    scores = [line for line in lines if line["psnr_y"]]
+    best = max(scores, key=lambda line: sum(line["psnr_y"].values()), default=None)
+    # Each line's speed is over its own stretch, so the stretches, and not the speeds, are what adds up.
+    stretches = zip(lines, [0, *(line["update"] for line in lines)], strict=False)
+    return {
+        "configuration": config.to_plain(),
+        "updates": done,
+        "skipped": sum(line["skipped"] for line in lines),
+        "hours": sum((line["update"] - before) / line["updates_per_second"] for line, before in stretches) / 3600,
+        "last_loss": lines[-1]["loss"] if lines else None,
+        "last_validation": _score(scores[-1]) if scores else None,
+        "best_validation": _score(best) if best else None,
+        "protocol": "paper-y",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+
+
+def write_summary(folder: RunFolder, config: RunConfig, done: int) -> None:
+    """Write ``curves.png`` and ``summary.json``."""
+    write_curves(folder.log_file, folder.curves_file)
+    folder.write_text(folder.summary_file, json.dumps(summarise(folder, config, done), indent=2) + "\n")
+
+
+def _score(line: dict[str, Any]) -> dict[str, Any]:
+    return {"update": line["update"], "psnr_y": line["psnr_y"]}

@@ -1,0 +1,56 @@
+"""The log of a run: one JSON object a line, from which its curves and its summary are made."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from edsr_runtime.errors import DataError
+from edsr_train.loop import Progress, Record
+from edsr_train.models.branch import SuperResolutionNetwork
+
+
+class Journal:
+    """Watches a run and writes its log."""
+
+    def __init__(self, path: Path, done: int) -> None:
+        """Go on with the log in ``path``; what it says of updates after ``done`` is dropped, they are done again."""
+        self._path = path
+        kept = [line for line in read_journal(path) if line["update"] <= done]
+        self._write("".join(map(_as_line, kept)), "w")
+
+    def updated(self, _: Progress) -> None:
+        """Nothing: the log has stretches of updates."""
+
+    def recorded(self, record: Record, _: SuperResolutionNetwork) -> None:
+        """Add a line; DataError if the disk is full."""
+        psnr = None if record.psnr_y is None else {f"x{scale}": value for scale, value in record.psnr_y.items()}
+        self._write(_as_line({**asdict(record), "psnr_y": psnr}), "a")
+
+    def _write(self, text: str, mode: str) -> None:
+        try:
+            with self._path.open(mode, encoding="utf-8") as file:
+                file.write(text)
+        except OSError as err:
+            raise DataError(f"{self._path}: cannot be written ({err.strerror})") from err
+
+
+def read_journal(path: Path) -> list[dict[str, Any]]:
+    """The lines of a log, the oldest first; none if there is no such file. A line cut off by a kill is left out."""
+    if not path.exists():
+        return []
+    lines = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            lines.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return lines
+
+
+def _as_line(entry: Mapping[str, Any]) -> str:
+    # JSON has no NaN: a stretch of which every update was skipped has no loss.
+    plain = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in entry.items()}
+    return json.dumps(plain) + "\n"

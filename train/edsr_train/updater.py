@@ -1,0 +1,126 @@
+"""One update of the weights: forward, backward, Adam, and the average; nothing of what is not finite gets into them."""
+
+import copy
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from edsr_train.config import TrainConfig
+from edsr_train.models.branch import SuperResolutionNetwork
+from edsr_train.processes import Processes
+
+_AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Updater:
+    """Holds what an update changes: weights, Adam's moments, the scale of the loss, the averaged weights."""
+
+    def __init__(self, network: SuperResolutionNetwork, config: TrainConfig, processes: Processes) -> None:
+        """Move ``network`` to the device of ``processes`` and train it in place."""
+        device = processes.device
+        network.to(device)
+        if config.channels_last:
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._network, self._config, self._processes = network, config, processes
+        self._averaged = copy.deepcopy(network).requires_grad_(False) if config.ema else None
+        self._trained = [p for p in network.parameters() if p.requires_grad]
+        self._forward = processes.share(_AtScale(network, config.compile), has_unused=len(network.scales) > 1)
+        self._optimizer = torch.optim.Adam(self._trained, lr=config.lr, betas=(0.9, 0.999), eps=1e-8, fused=True)
+        self._scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
+        self._criterion: Callable[[Tensor, Tensor], Tensor] = nn.L1Loss() if config.loss == "l1" else nn.MSELoss()
+
+    @property
+    def delivered(self) -> SuperResolutionNetwork:
+        """The network to be validated and saved: the average, if there is one."""
+        return self._network if self._averaged is None else self._averaged
+
+    def update(self, number: int, lr: Tensor, hr: Tensor, scale: int) -> tuple[float, bool]:
+        """Do the update with this number, counted from 0.
+
+        Parameters that the scale does not use are not touched, nor are their moments.
+
+        Args:
+            number: decides the learning rate.
+            lr: this process's part of the batch, (n, 3, h, w) float32 in 0..255.
+            hr: (n, 3, scale*h, scale*w).
+            scale: of this batch; the same in all processes.
+
+        Returns:
+            The loss, mean over all processes, and whether the weights were changed: not if the loss or a gradient
+            was not finite, in any process.
+        """
+        config = self._config
+        for group in self._optimizer.param_groups:
+            group["lr"] = config.lr_at(number)
+        if config.channels_last:
+            lr = lr.contiguous(memory_format=torch.channels_last)
+        dtype = _AUTOCAST[config.precision]
+        with torch.autocast(lr.device.type, dtype, enabled=dtype is not None):
+            sr = self._forward(lr, scale)
+        loss = self._criterion(sr.float(), hr)
+        self._optimizer.zero_grad(set_to_none=True)
+        self._scaler.scale(loss).backward()
+        self._scaler.unscale_(self._optimizer)
+        gradients = [p.grad for p in self._trained if p.grad is not None]
+        norm = nn.utils.get_total_norm(gradients)
+        (mean_loss,) = self._processes.mean([loss.item()])
+        is_finite = math.isfinite(mean_loss) and math.isfinite(norm.item())
+        if is_finite:
+            if config.clip:
+                nn.utils.clip_grads_with_norm_(self._trained, config.clip, norm)
+            self._scaler.step(self._optimizer)
+            self._average(number)
+        self._scaler.update()
+        return mean_loss, is_finite
+
+    def state(self) -> dict[str, Any]:
+        """All that ``restore`` needs beside the weights that are delivered."""
+        return {
+            "weights": None if self._averaged is None else dict(self._network.state_dict()),
+            "optimizer": self._optimizer.state_dict(),
+            "scaler": self._scaler.state_dict(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go back to where ``state`` was taken; the network this was made with has the weights that were delivered.
+
+        Raises:
+            KeyError, TypeError, ValueError, RuntimeError: the state is damaged, or of another network.
+        """
+        if self._averaged is not None:
+            self._network.load_state_dict(state["weights"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        for parameter, moments in self._optimizer.state.items():
+            if any(moments[name].shape != parameter.shape for name in ("exp_avg", "exp_avg_sq")):
+                raise ValueError("the optimizer is of another network")
+        if self._scaler.is_enabled():
+            self._scaler.load_state_dict(state["scaler"])
+
+    @torch.no_grad()
+    def _average(self, number: int) -> None:
+        if self._averaged is None:
+            return
+        # Young averages have a short memory, or the random initial weights would stay in them for long.
+        decay = min(self._config.ema, (1 + number) / (10 + number))
+        pairs = zip(self._averaged.parameters(), self._network.parameters(), strict=True)
+        averaged: list[Tensor] = [mean for mean, new in pairs if new.requires_grad]
+        torch._foreach_lerp_(averaged, list(self._trained), 1 - decay)
+        for kept, newest in zip(self._averaged.buffers(), self._network.buffers(), strict=True):
+            kept.copy_(newest)
+
+
+class _AtScale(nn.Module):
+    """The network at a scale that is an argument: what is compiled, and shared between processes."""
+
+    def __init__(self, network: SuperResolutionNetwork, compile_: bool) -> None:
+        super().__init__()
+        self.network = network
+        branches = {scale: network.branch(scale) for scale in network.scales}
+        # In a plain dict, since the parameters are the network's own already.
+        self._branches = {s: torch.compile(branch) if compile_ else branch for s, branch in branches.items()}
+
+    def forward(self, lr: Tensor, scale: int) -> Tensor:
+        return self._branches[scale](lr)
