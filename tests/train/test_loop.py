@@ -171,9 +171,9 @@ def test_lines_come_at_every_validation_at_every_stretch_and_at_the_end(tmp_path
     config = options(updates=7, validate_every=4, log_every=3)
     run(tmp_path / "run", config, network, validation=Validation({2: pairs}), watchers=(notes,))
     assert [record.update for record in notes.records] == [3, 4, 6, 7]
-    assert [record.psnr_y is not None for record in notes.records] == [False, True, False, True]
+    assert [record.psnr is not None for record in notes.records] == [False, True, False, True]
     (score,) = evaluate(network, pairs, 2, PROTOCOLS["paper-y"])
-    assert notes.records[-1].psnr_y == {2: score.psnr}
+    assert notes.records[-1].psnr == {2: score.psnr}
     losses = [progress.loss for progress in notes.progress]
     assert notes.records[0].loss == pytest.approx(np.mean(losses[:3]))
     assert notes.records[1].loss == pytest.approx(losses[3])
@@ -190,9 +190,9 @@ def test_the_best_weights_are_kept_also_over_a_resume(tmp_path: Path, monkeypatc
         return load_network(folder.best_file).extra
 
     run(folder.path, config, validation=validation, should_stop=stop_after(4))
-    assert best() == {"update": 2, "psnr_y": {"x2": 31.0}}
+    assert best() == {"update": 2, "psnr": {"x2": 31.0}, "protocol": "paper-y"}
     resumed(folder.path, config, validation=validation)
-    assert best() == {"update": 5, "psnr_y": {"x2": 31.5}}
+    assert best() == {"update": 5, "psnr": {"x2": 31.5}, "protocol": "paper-y"}
 
 
 def test_an_update_with_a_loss_of_nan_is_skipped_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,13 +20,9 @@ TOGETHER = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "
 def fit(tmp_path: Path, name: str, start: tuple[str, ...], *arguments: str) -> list[float]:
     """Run ``edsr-train fit`` on two pictures of noise; the loss of every update."""
     data = save_noise(tmp_path / "photographs")
-    # fmt: off
-    command = [
-        sys.executable, *start, "fit", "--data", str(data), "-o", str(tmp_path / name),
-        "--cache", str(tmp_path / "cache"), "--threads", "1", "--device", "cpu",
-        "--patch", "8", "--batch", "4", "--log-every", "1", "--lr", "1e-3", "--net", "n_resblocks=1", "--net", "n_feats=8", *arguments,
-    ]
-    # fmt: on
+    options = "--threads 1 --device cpu --patch 8 --batch 4 --log-every 1 --lr 1e-3 --net n_resblocks=1 --net n_feats=8"
+    places = ("--data", str(data), "-o", str(tmp_path / name), "--cache", str(tmp_path / "cache"))
+    command = [sys.executable, *start, "fit", *places, *options.split(), *arguments]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) as process:
         try:
@@ -49,7 +45,7 @@ def test_two_processes_give_the_losses_of_one(tmp_path: Path, arguments: tuple[s
     assert len(one) == int(arguments[-1] if arguments[-2] == "--updates" else arguments[3])
     # float32 sums in another order; the losses are some 60 grey levels
     assert two == pytest.approx(one, rel=1e-5, abs=0)
-    scores = [[line["psnr_y"] for line in read_journal(tmp_path / name / "log.jsonl")] for name in ("one", "two")]
+    scores = [[line["psnr"] for line in read_journal(tmp_path / name / "log.jsonl")] for name in ("one", "two")]
     for single, several in zip(*scores, strict=True):
         assert several == (None if single is None else pytest.approx(single, abs=1e-3))  # dB
 

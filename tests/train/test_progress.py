@@ -28,9 +28,11 @@ def test_away_from_a_terminal_there_are_only_lines(capsys: pytest.CaptureFixture
 
 
 def test_scores_are_named_where_there_are_several() -> None:
-    one = Record(4, 1.5, 1e-4, 2.0, 0, {2: 30.5})
+    one = Record(4, 1.5, 1e-4, 2.0, 0, {2: 30.5}, "paper-y")
     assert describe(one, 8) == "update 4/8  loss 1.5000  2.0 updates/s  paper-y 30.500 dB"
-    assert describe(Record(4, 1.5, 1e-4, 2.0, 0, {2: 30.5, 4: 28}), 8).endswith("paper-y x2 30.500, x4 28.000 dB")
+    assert describe(Record(4, 1.5, 1e-4, 2.0, 0, {2: 30.5, 4: 28}, "paper-div2k"), 8).endswith(
+        "paper-div2k x2 30.500, x4 28.000 dB"
+    )
 
 
 def test_a_terminal_shows_what_is_being_prepared() -> None:

@@ -110,10 +110,10 @@ def test_fit_leaves_a_folder_that_tells_what_was_done(tmp_path: Path, photograph
     assert training_state(out)["options"]["lr"] == 0.001
     log = read_journal(folder.log_file)
     assert [line["update"] for line in log] == [3, 4, 6]
-    best = max((line for line in log if line["psnr_y"]), key=lambda line: line["psnr_y"]["x2"])
-    assert load_network(folder.best_file).extra == {"update": best["update"], "psnr_y": best["psnr_y"]}
+    best = max((line for line in log if line["psnr"]), key=lambda line: line["psnr"]["x2"])
+    assert load_network(folder.best_file).extra == {name: best[name] for name in ("update", "psnr", "protocol")}
     summary = json.loads(folder.summary_file.read_text())
-    assert summary["best_validation"]["psnr_y"] == best["psnr_y"]
+    assert summary["best_validation"]["psnr"] == best["psnr"]
     assert folder.curves_file.read_bytes().startswith(b"\x89PNG")
     assert any(folder.board_folder.iterdir())
     assert not list(out.rglob("*.partial"))
@@ -124,6 +124,15 @@ def test_no_path_of_this_machine_gets_into_the_weights(tmp_path: Path, photograp
     folder = RunFolder(tmp_path / "run")
     for file in (*folder.checkpoints(), folder.model_file):
         assert str(tmp_path).encode() not in file.read_bytes()
+
+
+def test_validation_follows_the_chosen_protocol(tmp_path: Path, photographs: Path) -> None:
+    val, out = save_noise(tmp_path / "val", count=1), tmp_path / "run"
+    result = fitted("--data", photographs, "--val", val, "--protocol", "paper-div2k", "-o", out, *NEW)
+    network = load_network(RunFolder(out).model_file).network
+    (score,) = evaluate(network, benchmark_pairs(val, 2), 2, PROTOCOLS["paper-div2k"])
+    assert f"paper-div2k {score.psnr:.3f} dB" in result.stdout
+    assert read_journal(RunFolder(out).log_file)[-1]["psnr"] == {"x2": pytest.approx(score.psnr, abs=1e-9)}
 
 
 def test_the_same_run_can_be_begun_from_its_configuration(tmp_path: Path, photographs: Path) -> None:
@@ -147,7 +156,7 @@ def test_mdsr_trains_and_is_validated_at_every_scale(tmp_path: Path) -> None:
     fitted("--config", "mdsr-baseline", *SIZES, *FEW, "--data", data, "--val", val, "-o", out)
     network = load_network(RunFolder(out).model_file).network
     assert network.config == MDSRConfig((2, 3, 4), 1, 8)
-    psnr = read_journal(RunFolder(out).log_file)[-1]["psnr_y"]
+    psnr = read_journal(RunFolder(out).log_file)[-1]["psnr"]
     for scale in (2, 3, 4):
         scores = list(evaluate(network, benchmark_pairs(val, scale), scale, PROTOCOLS["paper-y"]))
         assert psnr[f"x{scale}"] == pytest.approx(mean_psnr(scores), abs=1e-9)

@@ -26,20 +26,27 @@ NETWORK = tiny_edsr()
 
 
 def record(update: int, **changes: Any) -> Record:
-    return Record(
-        **{"update": update, "loss": 1.0 / update, "lr": 1e-4, "updates_per_second": 10.0, "skipped": 0, **changes}
-    )
+    values = {"update": update, "loss": 1.0 / update, "lr": 1e-4, "updates_per_second": 10.0, "skipped": 0}
+    return Record(**{**values, "protocol": "paper-y" if "psnr" in changes else None, **changes})
 
 
 def test_the_log_has_every_stretch_and_no_nan(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "log.jsonl", 0)
     journal.recorded(record(100), NETWORK)
-    journal.recorded(record(200, loss=math.nan, skipped=100, psnr_y={2: 30.5, 3: 28.25}), NETWORK)
+    journal.recorded(record(200, loss=math.nan, skipped=100, psnr={2: 30.5, 3: 28.25}), NETWORK)
     lines = [json.loads(line, parse_constant=pytest.fail) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    expected = {"update": 100, "loss": 0.01, "lr": 1e-4, "updates_per_second": 10.0, "skipped": 0, "psnr_y": None}
+    expected = {"update": 100, "loss": 0.01, "lr": 1e-4, "updates_per_second": 10.0, "skipped": 0}
+    expected |= {"psnr": None, "protocol": None}
     assert lines == [
         expected,
-        {**expected, "update": 200, "loss": None, "skipped": 100, "psnr_y": {"x2": 30.5, "x3": 28.25}},
+        {
+            **expected,
+            "update": 200,
+            "loss": None,
+            "skipped": 100,
+            "psnr": {"x2": 30.5, "x3": 28.25},
+            "protocol": "paper-y",
+        },
     ]
 
 
@@ -76,7 +83,7 @@ def test_tensorboard_has_scalars_and_crops_side_by_side(tmp_path: Path) -> None:
     board = Board(tmp_path, 0, Validation({2: [pair]}))
     network = tiny_edsr().train()
     board.recorded(record(100), network)
-    board.recorded(record(200, psnr_y={2: 30.5}), network)
+    board.recorded(record(200, psnr={2: 30.5}), network)
     board.close()
     assert network.training
     found = events(tmp_path)
@@ -102,14 +109,14 @@ def test_events_of_updates_that_are_done_again_are_hidden(tmp_path: Path) -> Non
 def test_the_summary_says_what_the_run_gave(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     journal = Journal(folder.log_file, 0)
-    journal.recorded(record(100, updates_per_second=10.0, psnr_y={2: 30.0, 3: 28.0, 4: 26.0}), tiny_mdsr())
-    journal.recorded(record(150, updates_per_second=5.0, psnr_y={2: 31.0, 3: 29.0, 4: 26.5}), tiny_mdsr())
-    journal.recorded(record(200, updates_per_second=10.0, skipped=2, psnr_y={2: 30.5, 3: 28.5, 4: 26.9}), tiny_mdsr())
+    journal.recorded(record(100, updates_per_second=10.0, psnr={2: 30.0, 3: 28.0, 4: 26.0}), tiny_mdsr())
+    journal.recorded(record(150, updates_per_second=5.0, psnr={2: 31.0, 3: 29.0, 4: 26.5}), tiny_mdsr())
+    journal.recorded(record(200, updates_per_second=10.0, skipped=2, psnr={2: 30.5, 3: 28.5, 4: 26.9}), tiny_mdsr())
     config = parse({"network": {"architecture": "mdsr"}})
     write_summary(folder, config, 200)
     summary = json.loads(folder.summary_file.read_text())
     assert summary == json.loads(json.dumps(summarise(folder, config, 200)))
-    assert summary["best_validation"] == {"update": 150, "psnr_y": {"x2": 31.0, "x3": 29.0, "x4": 26.5}}
+    assert summary["best_validation"] == {"update": 150, "psnr": {"x2": 31.0, "x3": 29.0, "x4": 26.5}}
     assert summary["last_validation"]["update"] == 200
     assert (summary["updates"], summary["skipped"], summary["last_loss"]) == (200, 2, 0.005)
     assert summary["hours"] == pytest.approx((10 + 10 + 5) / 3600)

@@ -35,8 +35,8 @@ class Board:
         scalars = {"loss": record.loss, "learning rate": record.lr, "updates per second": record.updates_per_second}
         for name, value in scalars.items():
             self._writer.add_scalar(name, value, record.update)
-        for scale, psnr in (record.psnr_y or {}).items():
-            self._writer.add_scalar(f"PSNR paper-y x{scale}", psnr, record.update)
+        for scale, psnr in (record.psnr or {}).items():
+            self._writer.add_scalar(f"PSNR {record.protocol} x{scale}", psnr, record.update)
             for crop in self._crops[scale]:
                 picture = np.concatenate([_bicubic(crop, scale), _sr(network, crop, scale), crop.hr], axis=1)
                 name = f"bicubic, SR, HR/x{scale} {crop.name}"

@@ -4,7 +4,7 @@ Each field is at once an option of ``edsr-train fit`` and a key of the YAML file
 """
 
 import math
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -87,6 +87,9 @@ class DataConfig:
     val: str | None = _option(
         None, "Validate on a benchmark folder (pictures, or HR/ and LR_bicubic/), or on numbers of the first --data."
     )
+    protocol: Literal["paper-y", "paper-div2k"] = _option(
+        "paper-y", "Of validation; paper-y: luma, SCALE border pixels shaved; paper-div2k: RGB, SCALE + 6 shaved."
+    )
     cache: str | None = _option(None, "Folder for decoded pictures; without it, one in the user's cache.")
 
     def __post_init__(self) -> None:
@@ -104,7 +107,7 @@ class DataConfig:
         val = self.val if self.val is None or not Path(self.val).exists() else str(Path(self.val).resolve())
         data = tuple(str(Path(folder).resolve()) for folder in self.data)
         cache = None if self.cache is None else str(Path(self.cache).resolve())
-        return DataConfig(data, self.train, self.track, self.rescale, val, cache)
+        return replace(self, data=data, val=val, cache=cache)
 
 
 def help_of(config_type: type, name: str) -> str:

@@ -16,14 +16,15 @@ from edsr_train.run_folder import RunFolder
 def write_curves(log: Path, output: Path) -> None:
     """Draw loss and validation PSNR over the updates of a log."""
     lines = read_journal(log)
-    scores = [line for line in lines if line["psnr_y"]]
+    scores = [line for line in lines if line["psnr"]]
     figure = Figure(figsize=(10, 4), layout="constrained")
     loss, psnr = figure.subplots(1, 2)
     loss.plot([line["update"] for line in lines], [line["loss"] for line in lines], lw=1)  # None leaves a gap
     loss.set(xlabel="updates", ylabel="training loss", title="loss")
-    for name in scores[0]["psnr_y"] if scores else ():
-        psnr.plot([line["update"] for line in scores], [line["psnr_y"][name] for line in scores], lw=1, label=name)
-    psnr.set(xlabel="updates", ylabel="PSNR, dB (paper-y)", title="validation")
+    for name in scores[0]["psnr"] if scores else ():
+        psnr.plot([line["update"] for line in scores], [line["psnr"][name] for line in scores], lw=1, label=name)
+    protocol = scores[0]["protocol"] if scores else "no validation"
+    psnr.set(xlabel="updates", ylabel=f"PSNR, dB ({protocol})", title="validation")
     if scores:
         psnr.legend()
     for axes in (loss, psnr):
@@ -36,8 +37,8 @@ def write_curves(log: Path, output: Path) -> None:
 def summarise(folder: RunFolder, config: RunConfig, done: int) -> dict[str, Any]:
     """What a run did, from its log: plain values, for ``summary.json``."""
     lines = read_journal(folder.log_file)
-    scores = [line for line in lines if line["psnr_y"]]
-    best = max(scores, key=lambda line: sum(line["psnr_y"].values()), default=None)
+    scores = [line for line in lines if line["psnr"]]
+    best = max(scores, key=lambda line: sum(line["psnr"].values()), default=None)
     # Each line's speed is over its own stretch, so the stretches, and not the speeds, are what adds up.
     stretches = zip(lines, [0, *(line["update"] for line in lines)], strict=False)
     return {
@@ -48,7 +49,7 @@ def summarise(folder: RunFolder, config: RunConfig, done: int) -> dict[str, Any]
         "last_loss": lines[-1]["loss"] if lines else None,
         "last_validation": _score(scores[-1]) if scores else None,
         "best_validation": _score(best) if best else None,
-        "protocol": "paper-y",
+        "protocol": config.data.protocol,
         "python": platform.python_version(),
         "torch": torch.__version__,
     }
@@ -61,4 +62,4 @@ def write_summary(folder: RunFolder, config: RunConfig, done: int) -> None:
 
 
 def _score(line: dict[str, Any]) -> dict[str, Any]:
-    return {"update": line["update"], "psnr_y": line["psnr_y"]}
+    return {"update": line["update"], "psnr": line["psnr"]}

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edsr_runtime.errors import EdsrError
+from edsr_runtime.metrics import PROTOCOLS
 from edsr_train.config import DataConfig
 from edsr_train.data.sets import ALL, Selection, Source, benchmark_pairs, find_sources, pairs_of
 from edsr_train.data.store import default_cache
@@ -57,7 +58,10 @@ def fit_in_folder(run: Run, folder: RunFolder, device: str, say: Callable[[str],
         # A picture that cannot be scored is found here, and not at the first validation, hours later.
         for scale, psnr in validation.bicubic().items():
             count = len(validation.pairs[scale])
-            say(f"validation: {count} pictures of {config.data.val}, x{scale}, bicubic: paper-y {psnr:.3f} dB")
+            say(
+                f"validation: {count} pictures of {config.data.val}, x{scale}, "
+                f"bicubic: {config.data.protocol} {psnr:.3f} dB"
+            )
         data = _training_set(run, processes, say)
         with _own_folder(run, folder, processes), stop_requests() as stop:
             with _watchers(run, folder, validation, processes) as watchers:
@@ -100,9 +104,10 @@ def _sources(config: DataConfig, scales: tuple[int, ...]) -> list[Source]:
 def _validation(config: DataConfig, scales: tuple[int, ...]) -> Validation:
     if config.val is None:
         return Validation()
+    protocol = PROTOCOLS[config.protocol]
     folder = Path(config.val)
     if folder.is_dir():
-        return Validation({scale: benchmark_pairs(folder, scale) for scale in scales})
+        return Validation({scale: benchmark_pairs(folder, scale) for scale in scales}, protocol)
     numbers = Selection.parse(config.val)
     if numbers == ALL or not config.data:
         raise EdsrError(f"--val {config.val}: expected a folder that exists, or numbers of the first --data: 801-810")
@@ -111,7 +116,7 @@ def _validation(config: DataConfig, scales: tuple[int, ...]) -> Validation:
         raise EdsrError(
             f"--val {config.val}: {len(trained_on)} of its pictures are trained on too. Give --train the others"
         )
-    return Validation({scale: pairs_of(sources, scale) for scale in scales})
+    return Validation({scale: pairs_of(sources, scale) for scale in scales}, protocol)
 
 
 def _training_set(run: Run, processes: Processes, say: Callable[[str], None]) -> TrainingSet:

@@ -26,8 +26,8 @@ class Journal:
 
     def recorded(self, record: Record, _: SuperResolutionNetwork) -> None:
         """Add a line; DataError if the disk is full."""
-        psnr = None if record.psnr_y is None else {f"x{scale}": value for scale, value in record.psnr_y.items()}
-        self._write(_as_line({**asdict(record), "psnr_y": psnr}), "a")
+        psnr = None if record.psnr is None else {f"x{scale}": value for scale, value in record.psnr.items()}
+        self._write(_as_line({**asdict(record), "psnr": psnr}), "a")
 
     def _write(self, text: str, mode: str) -> None:
         try:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -44,8 +44,10 @@ class Record:
     """Validations and checkpoints not counted."""
     skipped: int
     """Updates left out since loss or gradient was not finite."""
-    psnr_y: dict[int, float] | None = None
-    """Validation by scale, dB, protocol ``paper-y``."""
+    psnr: dict[int, float] | None = None
+    """Validation by scale, dB."""
+    protocol: str | None = None
+    """Of the validation: ``paper-y``, ``paper-div2k``."""
 
 
 class Watcher(Protocol):
@@ -142,12 +144,15 @@ def train(
             psnr = validation.psnr(updater.delivered.eval(), processes)
             network.train()
         if validates or stopped or done % config.log_every == 0:
-            _tell_record(watchers, window.record(done, config.lr_at(update), psnr), updater.delivered)
+            protocol = None if psnr is None else validation.protocol.id
+            record = replace(window.record(done, config.lr_at(update)), psnr=psnr, protocol=protocol)
+            _tell_record(watchers, record, updater.delivered)
             window = _Window()
         if psnr is not None and np.mean(list(psnr.values())) > best:
             best = float(np.mean(list(psnr.values())))
             if processes.is_first:
-                folder.save_weights(folder.best_file, updater.delivered, {"update": done, "psnr_y": _named(psnr)})
+                said = {"update": done, "psnr": _named(psnr), "protocol": validation.protocol.id}
+                folder.save_weights(folder.best_file, updater.delivered, said)
         if validates or stopped:
             save(done)
             saved = done
@@ -171,10 +176,10 @@ class _Window:
         self._skipped += not is_done
         self._seconds += seconds
 
-    def record(self, update: int, lr: float, psnr_y: dict[int, float] | None) -> Record:
+    def record(self, update: int, lr: float) -> Record:
         count = len(self._losses) + self._skipped
         loss = float(np.mean(self._losses)) if self._losses else float("nan")
-        return Record(update, loss, lr, count / max(self._seconds, 1e-9), self._skipped, psnr_y)
+        return Record(update, loss, lr, count / max(self._seconds, 1e-9), self._skipped)
 
 
 def _named(psnr: Mapping[int, float]) -> dict[str, float]:

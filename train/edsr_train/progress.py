@@ -42,10 +42,10 @@ def describe(record: Record, updates: int) -> str:
     line = f"update {record.update}/{updates}  loss {record.loss:.4f}  {record.updates_per_second:.1f} updates/s"
     if record.skipped:
         line += f"  {record.skipped} skipped (loss or gradient not finite)"
-    if record.psnr_y:
-        several = len(record.psnr_y) > 1
-        scores = (f"{f'x{scale} ' if several else ''}{psnr:.3f}" for scale, psnr in record.psnr_y.items())
-        line += f"  paper-y {', '.join(scores)} dB"
+    if record.psnr:
+        several = len(record.psnr) > 1
+        scores = (f"{f'x{scale} ' if several else ''}{psnr:.3f}" for scale, psnr in record.psnr.items())
+        line += f"  {record.protocol} {', '.join(scores)} dB"
     return line
 
 

@@ -160,7 +160,7 @@ def _refuse_other_sizes(start: LoadedNetwork, described: RunConfig, init: Path) 
 
 
 def _refuse_changes(path: Path, before: RunConfig, now: RunConfig, asked: Mapping[str, Asked]) -> None:
-    free = {*DataConfig.__dataclass_fields__, "log_every", "validate_every"}
+    free = {*DataConfig.__dataclass_fields__.keys() - {"protocol"}, "log_every", "validate_every"}
     free |= {"updates"} if before.training.schedule == "halving" else set()
     was, wanted = before.to_plain(), now.to_plain()
     for name, (option, _) in asked.items():
