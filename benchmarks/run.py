@@ -20,7 +20,10 @@ from edsr_runtime.command import EdsrCommand
 from edsr_runtime.errors import EdsrError, MissingDependencyError
 
 RESULTS = Path(__file__).resolve().parent / "results"
-_NEED_DATA = ("psnr",)
+_NEED_DATA = {
+    "psnr": "benchmark pictures and weights",
+    "claims": "photographs in train/ and benchmark pictures",
+}
 
 
 def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...]:
@@ -44,7 +47,8 @@ def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> tup
     "--data",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     envvar="EDSR_DATA",
-    help="Folder with benchmark/ and weights/. Default: what EDSR_DATA names; without it, psnr is left out.",
+    help="Folder with benchmark/ and weights/, for claims also train/. Default: what EDSR_DATA names; without it, psnr "
+    "is left out.",
 )
 @click.option(
     "--memory-scale",
@@ -65,7 +69,7 @@ def main(
     memory_scales: tuple[int, ...],
     smoke: bool,
 ) -> None:
-    """Measure speed, border ring, psnr, encode and memory.
+    """Measure speed, border ring, psnr, encode, memory, loader and claims.
 
     Give it a quiet machine: it says so when it does not have one. Tables go to stdout, progress to stderr.
     """
@@ -73,6 +77,7 @@ def main(
     settings = dataclasses.replace(settings, memory_scales=memory_scales)
     if rounds is not None:
         settings = dataclasses.replace(settings, speed_rounds=rounds, ring_rounds=rounds, encode_rounds=rounds)
+        settings = dataclasses.replace(settings, loader_rounds=rounds)
     chosen = click.get_current_context().get_parameter_source("only") is not click.core.ParameterSource.DEFAULT
     machine = machines.describe_machine()
     result = _circumstances(machine, settings, only, data)
@@ -83,7 +88,7 @@ def main(
     if output is not None and output.exists() and not overwrite:
         raise EdsrError(f"{output} exists: pass --overwrite to replace it, or another --output")
     if chosen and data is None and (needy := [name for name in only if name in _NEED_DATA]):
-        raise EdsrError(f"{needy[0]} needs benchmark pictures and weights: pass --data, or set EDSR_DATA")
+        raise EdsrError(f"{needy[0]} needs {_NEED_DATA[needy[0]]}: pass --data, or set EDSR_DATA")
 
     measure_all(only, settings, machine, data, result, output)
     click.echo(render(result))
@@ -145,7 +150,7 @@ def _circumstances(
 def _measurements() -> dict[str, Callable[[Any], Any]]:
     """By name; loads PyTorch and the rest."""
     try:
-        from benchmarks import encode, memory, psnr, ring, speed
+        from benchmarks import claims, encode, loader, memory, psnr, ring, speed
     except ModuleNotFoundError as err:
         package = (err.name or "").partition(".")[0]
         if package in ("", "benchmarks", "edsr_runtime", "edsr_train", "edsr_export"):
@@ -157,6 +162,8 @@ def _measurements() -> dict[str, Callable[[Any], Any]]:
         "psnr": psnr.measure,
         "encode": encode.measure,
         "memory": memory.measure,
+        "loader": loader.measure,
+        "claims": claims.measure,
     }
 
 

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-MEASUREMENTS = ("speed", "ring", "psnr", "encode", "memory")
-DEFAULT_MEASUREMENTS = ("speed", "ring", "psnr", "encode")
-"""Without memory, which takes minutes and gigabytes on the disk."""
+MEASUREMENTS = ("speed", "ring", "psnr", "encode", "memory", "loader", "claims")
+DEFAULT_MEASUREMENTS = ("speed", "ring", "psnr", "encode", "loader")
+"""Without memory, which takes minutes and gigabytes on the disk, and claims, which trains for half an hour."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,25 @@ class Settings:
     memory_side: int = 10_000
     """Side of the LR picture: 100 megapixels."""
     memory_scales: tuple[int, ...] = (2,)
+    loader_rounds: int = 10
+    loader_pictures: int = 16
+    """Enough for no cache of the processor to hold them."""
+    loader_hw: tuple[int, int] = (1356, 2040)
+    """HR, as most of DIV2K."""
+    loader_patches: tuple[int, ...] = (48, 32)
+    """Side, LR pixels."""
+    loader_batch: int = 16
+    loader_updates: int = 20
+    """Batches per timing of the loader."""
+    claims_updates: int = 3000
+    """Of each training run."""
+    claims_validate_every: int = 250
+    claims_batch: int = 16
+    claims_patch: int = 32
+    """Side of what is trained on, LR pixels."""
+    claims_memory_scales: tuple[int, ...] = (2, 4)
+    claims_memory_patch: int = 48
+    """Side where memory is counted, LR pixels: the paper's."""
     smoke: bool = False
     """The numbers mean nothing; see ``smoke_settings``."""
 
@@ -53,5 +72,17 @@ def smoke_settings(rounds: int = 2) -> Settings:
         psnr_side=48,
         encode_side=128,
         memory_side=400,
+        loader_rounds=rounds,
+        loader_pictures=2,
+        loader_hw=(110, 130),
+        loader_patches=(8,),
+        loader_batch=2,
+        loader_updates=2,
+        claims_updates=4,
+        claims_validate_every=2,
+        claims_batch=2,
+        claims_patch=8,
+        claims_memory_scales=(2,),
+        claims_memory_patch=8,
         smoke=True,
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import encode, memory, psnr, ring, speed
+from benchmarks import encode, loader, memory, psnr, ring, speed
 from benchmarks.machine import Commit, describe_machine
 from benchmarks.report import render, warnings
 from benchmarks.result_file import read_result, write_result
@@ -107,6 +107,16 @@ def test_encoding_and_memory_tables() -> None:
     assert "| edsr-upscale | 0.050 (0.049 to 0.060) | 7.1 (7.0 to 8.0) | 8.54 |" in text
     assert "| x2 | 10000x10000 | 20000x20000 | 1.23 | 412 | 170 -> 700 |" in text
     assert "### Targets" not in text
+
+
+def test_loader_table() -> None:
+    row = loader.LoaderRow(
+        4, 48, "edsr-small", Spread(9001.4, 8000, 9500, 10), Spread(410, 400, 420, 10), Spread(21.9, 20, 23, 10)
+    )
+    section = loader.LoaderResult(16, (1356, 2040), 32, 2, [row], [])
+    text = render(made_up(loader=section))
+    assert "Batches of 32 from 16 pictures of 1356x2040, beside updates in bfloat16 that never wait; 10 rounds." in text
+    assert "| x4 | 48 | edsr-small | 9001 (8000 to 9500) | 410 (400 to 420) | 21.9 (20.0 to 23.0) |" in text
 
 
 def test_the_circumstances_stand_above_the_tables() -> None:

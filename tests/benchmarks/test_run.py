@@ -93,6 +93,17 @@ def test_memory_of_the_real_command(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("large*"))
 
 
+def test_patches_beside_what_updates_use(tmp_path: Path) -> None:
+    section = measured(tmp_path, "loader")["results"]["loader"]
+    networks = ("edsr-small", "edsr-baseline")
+    expected = [(scale, 8, network) for scale in (2, 4) for network in networks]
+    assert [(row["scale"], row["patch"], row["network"]) for row in section["rows"]] == expected
+    for row in section["rows"]:
+        ratio = row["loader_patches_per_s"]["median"] / row["update_patches_per_s"]["median"]
+        assert row["times_update"]["median"] == pytest.approx(ratio)  # a single round
+    assert section["targets"][0]["measured"] == min(row["times_update"]["median"] for row in section["rows"])
+
+
 def test_no_path_of_this_machine_gets_into_the_result(tmp_path: Path, data_root: Path) -> None:
     text = json.dumps(measured(tmp_path, "encode", data=data_root))
     assert str(data_root) not in text
@@ -118,7 +129,7 @@ def test_psnr_without_data_is_refused_when_asked_for_by_name() -> None:
 def test_an_unknown_measurement_is_a_usage_error() -> None:
     done = invoke("--only", "speed,spede")
     assert done.exit_code == 2
-    assert "'spede' is none of speed, ring, psnr, encode, memory" in done.output
+    assert "'spede' is none of speed, ring, psnr, encode, memory, loader" in done.output
 
 
 def test_what_was_measured_before_an_error_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
