@@ -161,6 +161,27 @@ def _psnr(section: Result) -> str:
     return "\n\n".join([title, _table(header, rows, "llrrrrrr"), *([_bullets(notes)] if notes else [])])
 
 
+def _sets(section: Result) -> str:
+    rows = []
+    for score in section["scores"]:
+        published = score["published_psnr_db"]
+        rows.append(
+            (
+                f"{score['model']}_x{score['scale']}",
+                score["set"],
+                f"{score['psnr_db']:.3f} / {score['ssim']:.4f}",
+                f"{score['bicubic_psnr_db']:.3f} / {score['bicubic_ssim']:.4f}",
+                "" if published is None else f"{published:.2f}",
+            )
+        )
+    title = (
+        f"### Shipped models: PSNR, dB, and SSIM, `{section['protocol']}`, {_NAMES[section['computed_by']]}\n\n"
+        "Published: the same network trained on DIV2K, by its authors."
+    )
+    header = ("model", "set", "PSNR / SSIM", "bicubic", "published PSNR")
+    return "\n\n".join([title, _table(header, rows, "llrrr")])
+
+
 def _encode(section: Result) -> str:
     rows = [
         (
@@ -310,7 +331,7 @@ def _targets(targets: Sequence[Result]) -> str:
         (
             target["promise"],
             f"{target['bound']} {target['limit']:g} {target['unit']}",
-            f"{target['measured']:.3g} {target['unit']}",
+            f"{target['measured']:.4g} {target['unit']}",
             f"does not apply: {target['reason']}" if not target["applies"] else "yes" if target["met"] else "**no**",
         )
         for target in targets
@@ -322,6 +343,7 @@ _SECTIONS: dict[str, Callable[[Result], str]] = {
     "speed": _speed,
     "ring": _ring,
     "psnr": _psnr,
+    "sets": _sets,
     "encode": _encode,
     "memory": _memory,
     "loader": _loader,

@@ -22,6 +22,7 @@ from edsr_runtime.errors import EdsrError, MissingDependencyError
 RESULTS = Path(__file__).resolve().parent / "results"
 _NEED_DATA = {
     "psnr": "benchmark pictures and weights",
+    "sets": "benchmark pictures",
     "claims": "photographs in train/ and benchmark pictures",
 }
 
@@ -150,7 +151,7 @@ def _circumstances(
 def _measurements() -> dict[str, Callable[[Any], Any]]:
     """By name; loads PyTorch and the rest."""
     try:
-        from benchmarks import claims, encode, loader, memory, psnr, ring, speed
+        from benchmarks import claims, encode, loader, memory, psnr, ring, sets, speed
     except ModuleNotFoundError as err:
         package = (err.name or "").partition(".")[0]
         if package in ("", "benchmarks", "edsr_runtime", "edsr_train", "edsr_export"):
@@ -160,6 +161,7 @@ def _measurements() -> dict[str, Callable[[Any], Any]]:
         "speed": speed.measure,
         "ring": ring.measure,
         "psnr": psnr.measure,
+        "sets": sets.measure,
         "encode": encode.measure,
         "memory": memory.measure,
         "loader": loader.measure,

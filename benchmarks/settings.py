@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-MEASUREMENTS = ("speed", "ring", "psnr", "encode", "memory", "loader", "claims")
-DEFAULT_MEASUREMENTS = ("speed", "ring", "psnr", "encode", "loader")
+MEASUREMENTS = ("speed", "ring", "psnr", "sets", "encode", "memory", "loader", "claims")
+DEFAULT_MEASUREMENTS = ("speed", "ring", "psnr", "sets", "encode", "loader")
 """Without memory, which takes minutes and gigabytes on the disk, and claims, which trains for half an hour."""
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import encode, loader, memory, psnr, ring, speed
+from benchmarks import encode, loader, memory, psnr, ring, sets, speed
 from benchmarks.machine import Commit, describe_machine
 from benchmarks.report import render, warnings
 from benchmarks.result_file import read_result, write_result
@@ -95,6 +95,18 @@ def test_quality_table_and_the_gain_of_the_ensemble() -> None:
     assert "| edsr_x2 | OpenVINO FP32 | 37.651 | +0.0000 | +0.0000 | 3e-05 | 0.0003 | 0.00% |" in text
     assert "| edsr_x2 | OpenVINO BF16 | 37.647 | +0.0042 | +0.0051 | 0.14 | 1.1 | 9.88% |" in text
     assert "* edsr_x2 with self-ensemble, OpenVINO FP32: 37.770 dB (+0.119 dB)" in text
+
+
+def test_scores_of_shipped_models_beside_bicubic_and_published_ones() -> None:
+    scores = [
+        sets.SetScore("edsr-baseline", 2, "Set5", 5, 37.8012, 0.95987, 33.673, 0.9303, 37.98),
+        sets.SetScore("edsr-small", 4, "10 of Urban100", 10, 25.5, 0.76, 23.1, 0.65, None),
+    ]
+    target = at_least("PSNR of edsr-baseline x2 on Set5", 37.80, 37.8012, "dB")
+    text = render(made_up(sets=sets.SetsResult("paper-y", "openvino-fp32", scores, [target])))
+    assert "| edsr-baseline_x2 | Set5 | 37.801 / 0.9599 | 33.673 / 0.9303 | 37.98 |" in text
+    assert "| edsr-small_x4 | 10 of Urban100 | 25.500 / 0.7600 | 23.100 / 0.6500 |  |" in text
+    assert "| PSNR of edsr-baseline x2 on Set5 | at least 37.8 dB | 37.8 dB | yes |" in text
 
 
 def test_encoding_and_memory_tables() -> None:

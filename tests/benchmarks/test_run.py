@@ -6,14 +6,20 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from numpy.typing import NDArray
 
 from benchmarks import report, run
 from benchmarks.memory import measure_command
 from benchmarks.models import Models
 from benchmarks.result_file import read_result
 from benchmarks.settings import smoke_settings
+from edsr_runtime.metrics import PROTOCOLS
+from edsr_runtime.resize import imresize
+from edsr_runtime.zoo import shipped_models
+from edsr_train.data.sets import benchmark_pairs
 
 
 def invoke(*arguments: str, data: Path | None = None) -> Result:
@@ -120,6 +126,25 @@ def test_an_existing_result_is_kept_unless_told(tmp_path: Path) -> None:
     assert output.read_text() == "measured on a machine long gone"
 
 
+def test_sets_scores_every_shipped_model_on_every_set_that_is_there(tmp_path: Path, data_root: Path) -> None:
+    section = measured(tmp_path, "sets", data=data_root)["results"]["sets"]
+    models = {(score["model"], score["scale"]) for score in section["scores"]}
+    assert models == {(shipped.name, shipped.scale) for shipped in shipped_models()}
+    assert [score["set"] for score in section["scores"]] == ["Set5", "Set14", "B100", "10 of Urban100"] * len(models)
+    for score in section["scores"]:
+        pairs = benchmark_pairs(data_root / "benchmark" / score["set"].split()[-1], score["scale"])[:2]
+        side, scale = smoke_settings().psnr_side, score["scale"]
+        assert side is not None
+        parts = [(p.lr[:side, :side], p.hr[: side * scale, : side * scale]) for p in pairs]
+        bicubic = [psnr_y_of_bicubic(lr, hr, scale) for lr, hr in parts]
+        assert score["bicubic_psnr_db"] == pytest.approx(np.mean(bicubic), abs=1e-9)
+        assert score["psnr_db"] > score["bicubic_psnr_db"] + 0.5
+
+
+def psnr_y_of_bicubic(lr: NDArray[np.uint8], hr: NDArray[np.uint8], scale: int) -> float:
+    return PROTOCOLS["paper-y"].psnr(np.asarray(imresize(lr, scale), np.uint8), hr, scale)
+
+
 def test_psnr_without_data_is_refused_when_asked_for_by_name() -> None:
     done = invoke("--smoke", "--only", "psnr")
     assert done.exit_code == 2
@@ -129,7 +154,7 @@ def test_psnr_without_data_is_refused_when_asked_for_by_name() -> None:
 def test_an_unknown_measurement_is_a_usage_error() -> None:
     done = invoke("--only", "speed,spede")
     assert done.exit_code == 2
-    assert "'spede' is none of speed, ring, psnr, encode, memory, loader" in done.output
+    assert "'spede' is none of speed, ring, psnr, sets, encode, memory, loader" in done.output
 
 
 def test_what_was_measured_before_an_error_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
