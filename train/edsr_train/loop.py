@@ -53,10 +53,10 @@ class Record:
 class Watcher(Protocol):
     """Whoever wants to see a run."""
 
-    def updated(self, progress: Progress) -> None:
+    def updated(self, progress: Progress, /) -> None:
         """After every update."""
 
-    def recorded(self, record: Record, network: SuperResolutionNetwork) -> None:
+    def recorded(self, record: Record, network: SuperResolutionNetwork, /) -> None:
         """After every line of the log; ``network`` is the one that is delivered."""
 
 

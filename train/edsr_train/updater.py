@@ -105,11 +105,11 @@ class Updater:
             return
         # Young averages have a short memory, or the random initial weights would stay in them for long.
         decay = min(self._config.ema, (1 + number) / (10 + number))
-        pairs = zip(self._averaged.parameters(), self._network.parameters(), strict=True)
-        averaged: list[Tensor] = [mean for mean, new in pairs if new.requires_grad]
-        torch._foreach_lerp_(averaged, list(self._trained), 1 - decay)
-        for kept, newest in zip(self._averaged.buffers(), self._network.buffers(), strict=True):
-            kept.copy_(newest)
+        for mean, newest in zip(self._averaged.parameters(), self._network.parameters(), strict=True):
+            if newest.requires_grad:
+                mean.lerp_(newest, 1 - decay)
+        for kept, latest in zip(self._averaged.buffers(), self._network.buffers(), strict=True):
+            kept.copy_(latest)
 
 
 class _AtScale(nn.Module):
