@@ -107,6 +107,13 @@ def test_files_that_cannot_be_used_are_refused_with_a_sentence(tmp_path: Path, t
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("text", ["trainning: {lr: 0.5}", "foo: 7"])
+def test_unknown_sections_of_a_file_are_refused_before_options_are_applied(tmp_path: Path, text: str) -> None:
+    path = yaml_file(tmp_path, EDSR_X2 + text)
+    with pytest.raises(EdsrError, match="unknown section"):
+        parsed(path, lr=1e-3)
+
+
 def test_neither_a_name_nor_a_file_is_refused() -> None:
     with pytest.raises(EdsrError, match="--config edsr-basline: neither a file nor one of edsr-baseline, edsr, mdsr"):
         read_base("edsr-basline")

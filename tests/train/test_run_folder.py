@@ -2,6 +2,7 @@
 
 import errno
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +20,7 @@ from tiny_networks import tiny_edsr
 def begun(path: Path) -> RunFolder:
     folder = RunFolder(path)
     with folder.locked():
-        folder.begin("network: {}\n")
+        folder.begin("network: {architecture: edsr, scale: 2}\n")
     return folder
 
 
@@ -93,6 +94,23 @@ def test_a_kill_at_any_moment_leaves_whole_checkpoints_and_loses_none(tmp_path: 
     assert not list((path / "checkpoints").glob(".*"))
 
 
+def test_a_disk_that_is_really_full_is_one_sentence(tmp_path: Path) -> None:
+    folder = begun(tmp_path / "run")
+    folder.save(1, tiny_edsr(), {})
+    size = folder.checkpoints()[0].stat().st_size
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, before[1]))
+    try:
+        with pytest.raises(
+            DataError, match=r"update-00000002\.pt: cannot be written \(.+\); those before it are whole"
+        ):
+            folder.save(2, tiny_edsr(), {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert names(folder) == ["update-00000001.pt"]
+    load_network(folder.checkpoints()[0])
+
+
 def test_two_processes_do_not_train_in_one_folder(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     with (
@@ -126,6 +144,9 @@ def test_a_folder_that_cannot_take_the_run_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mine" / "photo.png").write_text("")
     with pytest.raises(EdsrError, match="mine: is not empty"):
         RunFolder(tmp_path / "mine").check(resume=False, overwrite=False)
+    with pytest.raises(EdsrError, match="mine: holds no run that could be replaced"):
+        RunFolder(tmp_path / "mine").check(resume=False, overwrite=True)
+    (tmp_path / "mine" / "config.yaml").write_text("model: llama\n")  # somebody else's
     with pytest.raises(EdsrError, match="mine: holds no run that could be replaced"):
         RunFolder(tmp_path / "mine").check(resume=False, overwrite=True)
     with pytest.raises(EdsrError, match="mine: holds no checkpoint to go on from"):

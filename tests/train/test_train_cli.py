@@ -229,6 +229,15 @@ def test_resuming_a_finished_run_says_so_and_changes_nothing(tmp_path: Path, pho
     assert {file: file.read_bytes() for file in out.rglob("*") if file.is_file()} == before
 
 
+def test_weights_that_a_kill_prevented_are_written_on_resume(tmp_path: Path, photographs: Path) -> None:
+    out = tmp_path / "a"
+    fitted("--data", photographs, "-o", out, *NEW, "--ema", "0.5")
+    before = weights(out)
+    RunFolder(out).model_file.unlink()
+    assert f"wrote {out}/model.safetensors" in fitted("-o", out, "--resume").stdout
+    assert same(weights(out), before)
+
+
 def test_a_run_of_the_papers_schedule_can_be_made_longer(tmp_path: Path, photographs: Path) -> None:
     fitted("--data", photographs, "-o", tmp_path / "whole", *NEW)
     short = tmp_path / "short"

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from matplotlib.figure import Figure
 
+from edsr_runtime.errors import DataError
 from edsr_train.journal import read_journal
 from edsr_train.run_config import RunConfig
 from edsr_train.run_folder import RunFolder
@@ -30,8 +31,13 @@ def write_curves(log: Path, output: Path) -> None:
     for axes in (loss, psnr):
         axes.grid(alpha=0.3)
     partial = output.with_name(f".{output.name}.partial")
-    figure.savefig(partial, format="png", dpi=120)
-    partial.replace(output)
+    try:
+        figure.savefig(partial, format="png", dpi=120)
+        partial.replace(output)
+    except OSError as err:
+        raise DataError(f"{output}: cannot be written ({err.strerror})") from err
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def summarise(folder: RunFolder, config: RunConfig, done: int) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """A whole training run: data, processes, the loop, and what is left in its folder."""
 
 import contextlib
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,9 @@ def fit_in_folder(run: Run, folder: RunFolder, device: str, say: Callable[[str],
             say(note)
         if run.done >= config.training.updates:
             say(f"{folder.path}: all {run.done} updates are done already")
+            if processes.is_first and not folder.model_file.exists():  # a kill came between checkpoint and weights
+                folder.save_weights(folder.model_file, run.network, {"update": run.done})
+                say(f"wrote {folder.model_file}")
             return None
         check_divisible(config.training.batch, processes)
         validation = _validation(config.data, run.network.scales)
@@ -81,7 +85,7 @@ def fit_in_folder(run: Run, folder: RunFolder, device: str, say: Callable[[str],
 
                 write_summary(folder, config, done)
         if done < config.training.updates:
-            return Stopped(done, stop.exit_code)
+            return Stopped(done, stop.exit_code if stop else 128 + signal.SIGTERM)  # else another process was told
         say(f"wrote {folder.model_file}")
         return None
 

@@ -185,4 +185,5 @@ def _read_yaml(path: Path) -> Plain:
         raise EdsrError(f"{path}: is no YAML ({str(err).splitlines()[0]})") from err
     if not isinstance(read, dict):
         raise EdsrError(f"{path}: expected the sections {', '.join(_SECTIONS)}. --print-config shows such a file")
-    return read
+    _refuse_unknown(str(path), read, _SECTIONS, "section")
+    return {name: dict(_section(read, name, str(path))) for name in _SECTIONS}

@@ -10,6 +10,7 @@ from typing import Any
 from edsr_runtime.errors import DataError, EdsrError
 from edsr_train.checkpoint import save_checkpoint
 from edsr_train.models.branch import SuperResolutionNetwork
+from edsr_train.run_config import parse, read_base
 
 KEPT = 3
 """Checkpoints that can be resumed; older ones are removed once a newer one is safely there."""
@@ -56,8 +57,10 @@ class RunFolder:
                 raise EdsrError(f"{self.config_file}: is missing, so it is not known what to train on. Use --init")
         elif self.path.is_dir() and any(self.path.iterdir()) and not overwrite:
             raise EdsrError(f"{self.path}: is not empty. Go on from it with --resume, or replace it with --overwrite")
-        elif overwrite and self.path.is_dir() and any(self.path.iterdir()) and not self.config_file.is_file():
-            raise EdsrError(f"{self.path}: holds no run that could be replaced (no config.yaml). Choose another folder")
+        elif overwrite and self.path.is_dir() and any(self.path.iterdir()) and not _is_run(self.config_file):
+            raise EdsrError(
+                f"{self.path}: holds no run that could be replaced (no config.yaml of one). Choose another folder"
+            )
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -106,15 +109,15 @@ class RunFolder:
             save_checkpoint(path, network, {"training": dict(state)})
             for old in self.checkpoints()[:-KEPT]:
                 old.unlink(missing_ok=True)
-        except OSError as err:
-            raise DataError(f"{path}: cannot be written ({err.strerror}); those before it are whole") from err
+        except (OSError, RuntimeError) as err:  # PyTorch makes a RuntimeError of a full disk
+            raise DataError(f"{path}: cannot be written ({_reason(err)}); those before it are whole") from err
 
     def save_weights(self, path: Path, network: SuperResolutionNetwork, extra: Mapping[str, Any]) -> None:
         """Write weights to be used, such as ``best_file``; DataError if they cannot be."""
         try:
             save_checkpoint(path, network, extra)
-        except OSError as err:
-            raise DataError(f"{path}: cannot be written ({err.strerror})") from err
+        except (OSError, RuntimeError) as err:
+            raise DataError(f"{path}: cannot be written ({_reason(err)})") from err
 
     def write_text(self, path: Path, text: str) -> None:
         """Write a file of the run, whole or not at all."""
@@ -126,3 +129,16 @@ class RunFolder:
             raise DataError(f"{path}: cannot be written ({err.strerror})") from err
         finally:
             partial.unlink(missing_ok=True)
+
+
+def _reason(err: OSError | RuntimeError) -> str:
+    return (isinstance(err, OSError) and err.strerror) or f"is the disk full? {str(err).splitlines()[0]}"
+
+
+def _is_run(config_file: Path) -> bool:
+    """Whether this is the configuration of a run of ours."""
+    try:
+        parse(read_base(str(config_file)))
+    except EdsrError:
+        return False
+    return True

@@ -55,7 +55,7 @@ def new_run(
     Raises:
         EdsrError: something that the configuration cannot be, or sizes that contradict ``init``.
     """
-    start = None if init is None else load_network(init, res_scale=init_res_scale)
+    start = None if init is None else _load_init(init, init_res_scale)
     base = read_base(config or DEFAULT_RECIPE)
     if start is not None and config is None:
         base["network"] = {"architecture": start.architecture, **vars(start.config)}
@@ -120,6 +120,13 @@ def check_compiler(config: TrainConfig) -> None:
     compilers = (os.environ.get("CXX"), "g++", "clang++")
     if config.compile and not any(shutil.which(name) for name in compilers if name):
         raise EnvironmentUnfitError("--compile needs a C++ compiler, and there is none. Install g++, or leave it away")
+
+
+def _load_init(init: Path, res_scale: float | None) -> LoadedNetwork:
+    try:
+        return load_network(init, res_scale=res_scale)
+    except CheckpointError as err:
+        raise CheckpointError(str(err).replace("--res-scale", "--init-res-scale")) from err
 
 
 def _take_weights(network: SuperResolutionNetwork, source: SuperResolutionNetwork, path: Path) -> str:
