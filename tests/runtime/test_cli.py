@@ -256,7 +256,7 @@ def test_shipped_models_are_listed_and_taken_by_name(tiny_model: Path, monkeypat
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interrupt_leaves_complete_files_and_nothing_else(tiny_model: Path, number: signal.Signals) -> None:
     put("in/a.png")
-    put("in/b.png", size=(1500, 1500))
+    put("in/b.png", size=(3500, 3500))  # seconds of work, so that the signal comes in time on a busy machine too
     code = "from edsr_runtime.cli import main; main()"
     words = ["-i", "in", "-o", "out", "-m", str(tiny_model), "--backend", "onnxruntime", "-t", "32", "--threads", "1"]
     search = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
