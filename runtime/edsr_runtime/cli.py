@@ -1,11 +1,13 @@
 """The command ``edsr-upscale``."""
 
+import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,8 +18,8 @@ from edsr_runtime.errors import EdsrError
 from edsr_runtime.pictures.formats import FORMAT_CHOICES
 
 if TYPE_CHECKING:
-    from edsr_runtime.jobs import Work
-    from edsr_runtime.pipeline import Options
+    from edsr_runtime.jobs import Job, Work
+    from edsr_runtime.pipeline import Options, Seconds, Watcher
     from edsr_runtime.progress import Display, Meter
     from edsr_runtime.upscaler import Upscaler
 
@@ -34,6 +36,16 @@ def tile_side(ctx: click.Context, param: click.Parameter, value: str) -> int | L
     return int(value)
 
 
+def gpu_list(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...]:
+    """``0,1``: indices, each once."""
+    if value is None:
+        return ()
+    names = [part.strip() for part in value.split(",")]
+    if not all(name.isascii() and name.isdecimal() for name in names) or len(set(names)) < len(names):
+        raise click.BadParameter(f"{value!r} is not a list of different GPUs such as 0,1.", ctx, param)
+    return tuple(map(int, names))
+
+
 @dataclass(frozen=True)
 class ModelOptions:
     """What the command line says about the model and how to run it."""
@@ -43,6 +55,8 @@ class ModelOptions:
     scale: int | None
     arguments: dict[str, Any]
     """For ``Upscaler``."""
+    gpus: tuple[int, ...] = ()
+    """Empty: the first one, if one is used at all."""
 
 
 @click.command(cls=EdsrCommand)
@@ -61,7 +75,11 @@ class ModelOptions:
 @click.option("-s", "--scale", type=click.IntRange(min=1), help="Enlargement: 2, 3 or 4. With -m: that of the model.")
 @click.option("-n", "--name", help="Shipped model, see --list-models. Default: edsr-small.")
 @click.option(
-    "-m", "--model", type=click.Path(path_type=Path), metavar="FILE.onnx", help="Model written by edsr-export."
+    "-m",
+    "--model",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Model written by edsr-export, or engine written by edsr-trt.",
 )
 @click.option(
     "-x",
@@ -86,10 +104,10 @@ class ModelOptions:
 )
 @click.option(
     "--backend",
-    type=click.Choice(["auto", "openvino", "onnxruntime"]),
+    type=click.Choice(["auto", "openvino", "onnxruntime", "tensorrt"]),
     default="auto",
     show_default=True,
-    help="What computes.",
+    help="What computes. auto: TensorRT if there is an engine for this GPU, else the fastest that is installed.",
 )
 @click.option(
     "--precision",
@@ -119,6 +137,15 @@ class ModelOptions:
     show_default=True,
     help="Refuse inputs of more pixels than this before decoding them.",
 )
+@click.option("--build", is_flag=True, help="Build a TensorRT engine of the model if there is none for this GPU.")
+@click.option(
+    "--gpus", callback=gpu_list, metavar="N,N,...", help="GPUs to use, a process for each. Default: the first."
+)
+@click.option(
+    "--trust-engine",
+    is_flag=True,
+    help="Run an engine that was not built here. Engines are code: only if you know who built it.",
+)
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads of the network. Default: one per core.")
 @click.option("--dry-run", is_flag=True, help="Print sizes, tiles and output files; write nothing.")
 @click.option("--list-models", is_flag=True, help="List the shipped models.")
@@ -140,6 +167,9 @@ def main(
     recursive: bool,
     overwrite: bool,
     max_pixels: int,
+    build: bool,
+    gpus: tuple[int, ...],
+    trust_engine: bool,
     threads: int | None,
     dry_run: bool,
     list_models: bool,
@@ -155,6 +185,7 @@ def main(
     edsr-upscale -i photo.jpg -o photo_x4.png -s 4
     edsr-upscale -i photos -o large -s 2 --recursive -f keep
     edsr-upscale -i photo.png -o large/ -m my_x3.onnx
+    edsr-upscale -i photos -o large -s 4 --backend tensorrt --build --gpus 0,1
     """
     if list_models:
         _list_models()
@@ -165,6 +196,8 @@ def main(
         raise click.UsageError("-n and -m both name a model: use one of them.")
     if scale is None and model is None:
         raise click.UsageError("Missing option '-s': how many times are the pictures to be enlarged?")
+    if gpus and backend == "openvino":
+        raise click.UsageError("--gpus: OpenVINO runs on the CPU here; leave one of the two out.")
     arguments = {
         "backend": backend,
         "precision": precision,
@@ -172,6 +205,8 @@ def main(
         "halo": halo,
         "self_ensemble": self_ensemble,
         "threads": threads,
+        "build": build,
+        "trust_engine": trust_engine,
     }
     with _interrupts_end_it():
         from edsr_runtime.jobs import plan_work
@@ -179,7 +214,7 @@ def main(
 
         work = plan_work(inputs, output, fmt=fmt, suffix=suffix, recursive=recursive, overwrite=overwrite)
         run = _describe if dry_run else _upscale
-        run(work, ModelOptions(name, model, scale, arguments), Options(quality, max_pixels), verbose)
+        run(work, ModelOptions(name, model, scale, arguments, gpus), Options(quality, max_pixels), verbose)
 
 
 def _list_models() -> None:
@@ -194,7 +229,6 @@ def _list_models() -> None:
 
 
 def _upscale(work: "Work", model: ModelOptions, options: "Options", verbose: bool) -> None:
-    from edsr_runtime.pipeline import upscale_files
     from edsr_runtime.progress import Reporter, list_failures, say_skipped, show_stages
 
     _say_untouched(work, verbose)
@@ -202,13 +236,12 @@ def _upscale(work: "Work", model: ModelOptions, options: "Options", verbose: boo
     if not work.jobs:
         _say(f"nothing to do: {say_skipped(skipped)}")
         return
-    with _open(model) as upscaler:
-        _say(upscaler.description)
+    with _ready(model) as (scale, run):
         start = time.perf_counter()
         with _display() as display:
-            reporter = Reporter(work.jobs, upscaler.scale, display, verbose=verbose)
+            reporter = Reporter(work.jobs, scale, display, verbose=verbose)
             try:
-                seconds = upscale_files(work.jobs, upscaler, options, reporter)
+                seconds = run(work.jobs, options, reporter)
             except KeyboardInterrupt:
                 display.say(reporter.summary(time.perf_counter() - start, skipped))
                 raise
@@ -245,21 +278,47 @@ def _describe(work: "Work", model: ModelOptions, options: "Options", verbose: bo
         raise SystemExit(EXIT_SOME_FAILED)
 
 
+@contextmanager
+def _ready(model: ModelOptions) -> "Iterator[tuple[int, Callable[[Sequence[Job], Options, Watcher], Seconds]]]":
+    """The model's scale, and what does the jobs: this process, or one for each of several GPUs."""
+    if len(model.gpus) > 1:
+        from edsr_runtime.cuda.processes import upscale_on_gpus
+        from edsr_runtime.upscaler import Upscaler
+
+        path, scale = _find(model)
+        opening = partial(Upscaler, path, **model.arguments)
+        yield scale, lambda jobs, options, watcher: upscale_on_gpus(jobs, model.gpus, opening, options, watcher, _say)
+        return
+    from edsr_runtime.pipeline import upscale_files
+
+    with _open(model) as upscaler:
+        _say(upscaler.description)
+        yield upscaler.scale, lambda jobs, options, watcher: upscale_files(jobs, upscaler, options, watcher)
+
+
 def _open(model: ModelOptions) -> "Upscaler":
+    from edsr_runtime.cuda.processes import VISIBLE, visible_device
     from edsr_runtime.upscaler import Upscaler
+
+    path, _ = _find(model)
+    if model.gpus:
+        os.environ[VISIBLE] = visible_device(model.gpus[0], os.environ.get(VISIBLE))
+    return Upscaler(path, note=_say, **model.arguments)
+
+
+def _find(model: ModelOptions) -> tuple[Path, int]:
+    """The model's file, and its scale."""
+    from edsr_runtime.backends.engines import contract_of
     from edsr_runtime.zoo import DEFAULT_NAME, model_path
 
     path = model.path
     if path is None:
         assert model.scale is not None
         path = model_path(model.name or DEFAULT_NAME, model.scale)
-    upscaler = Upscaler(path, **model.arguments)
-    if model.scale not in (None, upscaler.scale):
-        upscaler.close()
-        raise EdsrError(
-            f"{path} enlarges {upscaler.scale} times, but -s says {model.scale}: leave -s out, or use another model"
-        )
-    return upscaler
+    scale = contract_of(path).scale
+    if model.scale not in (None, scale):
+        raise EdsrError(f"{path} enlarges {scale} times, but -s says {model.scale}: leave -s out, or use another model")
+    return path, scale
 
 
 def _say_untouched(work: "Work", verbose: bool) -> None:

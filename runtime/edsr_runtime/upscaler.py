@@ -1,7 +1,10 @@
 """Upscale arrays with an exported model: tiles without seams, any bit depth, memory bounded by the tile."""
 
 import threading
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -10,12 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edsr_runtime import tiling
-from edsr_runtime.backends.base import Backend, NonFiniteError, Precision
-from edsr_runtime.backends.choose import PRECISIONS, choose, open_backend
-from edsr_runtime.contract import read_contract
+from edsr_runtime.backends.base import Backend, DeviceBackend, NonFiniteError, Precision
+from edsr_runtime.backends.choose import PRECISIONS, Model, choose, open_backend
+from edsr_runtime.backends.engines import Wish, contract_of, is_engine
+from edsr_runtime.backends.trt import open_tensorrt
 from edsr_runtime.cpu import available_memory
+from edsr_runtime.cuda.device import DeviceMemoryError
 from edsr_runtime.dihedral import VIEWS, View
-from edsr_runtime.errors import EdsrError, NumericalError, ShapeError
+from edsr_runtime.errors import EdsrError, EnvironmentUnfitError, NumericalError, ShapeError
+from edsr_runtime.trt.engine_file import EngineDescription, read_description
 
 Pixels = NDArray[Any]
 """(H, W, C): uint8, uint16, or float of 0..1."""
@@ -37,30 +43,41 @@ class Upscaler:
         halo: int | None = None,
         self_ensemble: bool = False,
         threads: int | None = None,
+        build: bool = False,
+        trust_engine: bool = False,
+        note: Callable[[str], None] = lambda line: None,
     ) -> None:
         """Load a model.
 
         Args:
-            model: ONNX file written by edsr-export.
-            backend: ``auto``, ``openvino`` or ``onnxruntime``.
+            model: ONNX file written by edsr-export, or engine written by edsr-trt.
+            backend: ``auto``, ``openvino``, ``onnxruntime`` or ``tensorrt``; for an engine ``auto`` or ``tensorrt``.
             precision: ``auto`` is BF16 for 8-bit pictures where the backend and the CPU compute in it, else FP32.
             tile: largest side of a tile with its halo, LR pixels; ``auto`` goes by memory.
             halo: LR pixels around a tile's core; default: the receptive radius, with which tiles have no seams.
             self_ensemble: average the eight flips and rotations (eight times the work, about +0.1 dB).
             threads: CPU threads; default: all cores.
+            build: build an engine of the model if TensorRT is to run it and there is none.
+            trust_engine: run an engine from outside the folder of those that were built here. It is code.
+            note: takes sentences about what has to be done otherwise than asked, from any thread.
 
         Raises:
             EdsrError: the file cannot be used, or the machine cannot do what is asked.
         """
         self._path = Path(model)
-        self.contract = read_contract(self._path)
+        self.contract = contract_of(self._path)
         self.scale = self.contract.scale
         if self_ensemble and self.contract.self_ensemble:
             raise EdsrError(f"{self._path}: averages the eight views itself; leave out the self-ensemble option")
-        if self.contract.io != "float":
+        if self.contract.io != "float" and not is_engine(self._path):
             raise EdsrError(
                 f"{self._path}: takes and gives uint8, which is for TensorRT engines and cannot show NaN. "
                 "Export it with --io float"
+            )
+        if self.contract.io != "float" and self_ensemble:
+            raise EdsrError(
+                f"{self._path}: takes and gives uint8, so its views would be rounded before they are averaged. "
+                "Build one from a model that was exported with --io float, or with --self-ensemble"
             )
         if tile != "auto" and (not isinstance(tile, int) or tile < 1):
             raise EdsrError(f"tile is {tile!r}, expected auto or a number of LR pixels")
@@ -83,9 +100,21 @@ class Upscaler:
         self._threads = threads
         self._precision: Precision | None = None if precision == "auto" else precision
         self._lock = threading.Lock()
-        choice = choose(backend)
+        self._note = note
+        wish = Wish(self.contract, self._precision, self_ensemble)
+        choice = choose(backend, Model(self._path, wish, build, note))
         self._backend_name = choice.name
-        self._backend = open_backend(choice.name, self._path, self.contract, self._precision, threads)
+        self._backend: Backend
+        if choice.engine is None:
+            self._backend = open_backend(choice.name, self._path, self.contract, self._precision, threads)
+        else:
+            self._take(read_description(choice.engine))
+            self._backend = open_tensorrt(choice.engine, trust_engine, note=note)
+        self._device = self._backend if isinstance(self._backend, DeviceBackend) else None
+        self._pool: ThreadPoolExecutor | None = None
+        self._fits: int | None = None  # the longest side for which the device was not too small
+        if self._device is not None:
+            self._pool = ThreadPoolExecutor(self._device.workers, "edsr-tile")
         self._exact: Backend | None = None
         self._closed = False
         self.description = (
@@ -93,6 +122,8 @@ class Upscaler:
         )
         if self._precision is None and self._backend.precision == "bf16":
             self.description += "; fp32 for 16-bit pictures"
+        if self.contract.io != "float":
+            self.description += "; rounds inside, where NaN cannot be seen"
 
     def plan(self, height: int, width: int) -> tiling.Plan:
         """How a picture of this size, LR pixels, is cut into tiles.
@@ -100,13 +131,19 @@ class Upscaler:
         Raises:
             ShapeError: the picture is smaller than the model takes, or the tile than its halo.
         """
-        if min(height, width) < self.contract.min_side:
-            raise ShapeError(
-                f"the picture is {height}x{width} (HxW), expected at least {self.contract.min_side} pixels a side"
-                + (", or a model exported with --no-collapse" if self.contract.min_side > 1 else "")
-            )
-        tile = self._automatic_tile() if self._tile == "auto" else self._tile
-        return tiling.plan(height, width, tile, self._halo, self.contract.min_side)
+        least = self._smallest_side()
+        if min(height, width) < least:
+            way_out = ", or a model exported with --no-collapse" if least > 1 else ""
+            if least > self.contract.min_side:
+                way_out = ", or an engine built with smaller --minShapes"
+            raise ShapeError(f"the picture is {height}x{width} (HxW), expected at least {least} pixels a side{way_out}")
+        if self._tile != "auto":
+            tile = self._tile
+        else:
+            tile = self._automatic_tile() if self._device is None else self._device_tile(self._device, height, width)
+        if self._fits is not None:
+            tile = min(tile, self._fits)
+        return tiling.plan(height, width, tile, self._halo, least)
 
     def upscale(self, image: Pixels) -> Pixels:
         """Upscale one picture.
@@ -143,6 +180,8 @@ class Upscaler:
         plan = self.plan(*pixels.shape[:2])
         peak = _peak(pixels)
         opaque = alpha is None or bool((alpha == peak).all())
+        translucent = alpha if not opaque else None
+        tiles = self._tiles(pixels, translucent, peak, plan)
         for row in plan.rows:
             height = (row.core_stop - row.core_start) * self.scale
             channels = pixels.shape[2] + (alpha is not None)
@@ -152,22 +191,24 @@ class Upscaler:
             for column in plan.columns:
                 if self._closed:
                     raise ValueError(f"{self._path.stem}: this upscaler is closed")
-                where = np.s_[row.start : row.stop, column.start : column.stop]
                 target = band[:, column.core_start * self.scale : column.core_stop * self.scale]
                 kept = tuple(slice(s.kept.start * self.scale, s.kept.stop * self.scale) for s in (row, column))
-                if alpha is None or opaque:
-                    target[:, :, : pixels.shape[2]] = self._tile_of(pixels[where])[kept]
-                else:
-                    target[:] = self._translucent_tile(pixels[where], alpha[where], peak)[kept]
+                tile = next(tiles)
+                target[:, :, : tile.shape[2]] = tile[kept]
             yield band
 
     def close(self) -> None:
         """Give back the model's memory; nothing can be upscaled after that."""
         with self._lock:
+            if self._closed:
+                return
             self._closed = True
-            for backend in (self._backend, self._exact):
-                if backend is not None:
-                    backend.close()
+        if self._pool is not None:
+            self._pool.shutdown()  # what is under way is finished
+        with self._lock:
+            self._backend.close()
+            if self._exact is not None and self._exact is not self._backend:
+                self._exact.close()
 
     def __enter__(self) -> Self:
         return self
@@ -175,7 +216,8 @@ class Upscaler:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        with suppress(EdsrError) if error is not None else nullcontext():  # a consequence of that one
+            self.close()
 
     def _check_layout(self, pixels: Pixels, alpha: Pixels | None) -> None:
         kinds = pixels.dtype in (np.uint8, np.uint16) or np.issubdtype(pixels.dtype, np.floating)
@@ -189,12 +231,41 @@ class Upscaler:
                 f"alpha is {alpha.shape} {alpha.dtype}, expected {pixels.shape[:2]} {pixels.dtype} as the picture"
             )
 
+    def _tiles(self, pixels: Pixels, alpha: Pixels | None, peak: float, plan: tiling.Plan) -> Iterator[Pixels]:
+        """Upscaled tiles in order, with halo; so many are under way as the backend works on at the same time."""
+
+        def run(row: tiling.Span, column: tiling.Span) -> Pixels:
+            where = np.s_[row.start : row.stop, column.start : column.stop]
+            return (
+                self._tile_of(pixels[where])
+                if alpha is None
+                else self._translucent_tile(pixels[where], alpha[where], peak)
+            )
+
+        if self._pool is None or self._device is None:
+            yield from (run(row, column) for row, column in plan)
+            return
+        under_way: deque[Future[Pixels]] = deque()
+        try:
+            for row, column in plan:
+                under_way.append(self._pool.submit(run, row, column))
+                if len(under_way) > self._device.workers:
+                    yield under_way.popleft().result()
+            while under_way:
+                yield under_way.popleft().result()
+        finally:
+            for future in under_way:
+                future.cancel()
+
     def _tile_of(self, lr: Pixels) -> Pixels:
         """(h, w, C) -> (scale*h, scale*w, C) of the same type."""
         rgb = lr if lr.shape[2] == 3 else np.repeat(lr, 3, axis=2)
-        if lr.dtype == np.uint8 and not self._self_ensemble and lr.shape[2] == 3:
-            return self._uint8(rgb)
-        sr = self._float(rgb.astype(np.float32) * np.float32(255 / _peak(lr)), deep=lr.dtype != np.uint8)
+        averages_floats = self._self_ensemble and self._device is None
+        if lr.dtype == np.uint8 and not averages_floats and lr.shape[2] == 3:
+            return self._fitting(self._uint8, rgb)
+        deep = lr.dtype != np.uint8
+        floats = rgb.astype(np.float32) * np.float32(255 / _peak(lr))
+        sr = self._fitting(lambda part: self._float(part, deep), floats)
         return _from_float(sr if lr.shape[2] == 3 else sr.mean(axis=2, keepdims=True), lr)
 
     def _translucent_tile(self, lr: Pixels, alpha: Pixels, peak: float) -> Pixels:
@@ -202,22 +273,59 @@ class Upscaler:
         opacity: NDArray[np.float32] = alpha[:, :, None].astype(np.float32) / np.float32(peak)
         colour = np.broadcast_to(lr, (*alpha.shape, 3)).astype(np.float32) * np.float32(255 / peak)
         deep = lr.dtype != np.uint8
-        sr_alpha = self._float(np.repeat(opacity * 255, 3, axis=2), deep).mean(axis=2, keepdims=True).clip(0, 255)
-        sr_colour = self._float(colour * opacity, deep)
+        sr_gray, sr_colour = (
+            self._fitting(lambda part: self._float(part, deep), part)
+            for part in (np.repeat(opacity * 255, 3, axis=2), colour * opacity)
+        )
+        sr_alpha = sr_gray.mean(axis=2, keepdims=True).clip(0, 255)
         straight = np.divide(sr_colour * 255, sr_alpha, out=np.zeros_like(sr_colour), where=sr_alpha >= 0.5)
         if lr.shape[2] == 1:
             straight = straight.mean(axis=2, keepdims=True)
         return _from_float(np.concatenate([straight, sr_alpha], axis=2), lr)
 
+    def _fitting(self, run: Callable[[Pixels], Pixels], lr: Pixels) -> Pixels:
+        """(h, w, 3) -> (scale*h, scale*w, 3) at once, or in smaller tiles where the device has too little memory."""
+        if self._fits is None or max(lr.shape[:2]) <= self._fits:
+            try:
+                return run(lr)
+            except DeviceMemoryError as err:
+                self._halve(max(lr.shape[:2]), err)
+        assert self._fits is not None
+        plan = tiling.plan(lr.shape[0], lr.shape[1], self._fits, self._halo, self._smallest_side())
+        scale = self.scale
+        sr = np.empty((scale * lr.shape[0], scale * lr.shape[1], 3), lr.dtype)
+        for row, column in plan:
+            part = self._fitting(run, lr[row.start : row.stop, column.start : column.stop])
+            kept = tuple(slice(s.kept.start * scale, s.kept.stop * scale) for s in (row, column))
+            where = tuple(slice(s.core_start * scale, s.core_stop * scale) for s in (row, column))
+            sr[where] = part[kept]
+        return sr
+
+    def _halve(self, side: int, err: DeviceMemoryError) -> None:
+        """Take no tile of this side any more, and say so."""
+        smaller = max(side // 2, 2 * self._halo + 1, self._smallest_side())
+        if smaller >= side:
+            raise EnvironmentUnfitError(f"{err}; tiles smaller than {side} are of no use with this model") from err
+        with self._lock:
+            if self._fits is not None and self._fits < side:
+                return  # another thread has met the same
+            self._fits = smaller
+        self._note(f"{err}: going on with tiles of {smaller} instead of {side}")
+
     def _uint8(self, rgb: Pixels) -> Pixels:
         try:
-            return np.squeeze(self._backend.run_uint8(rgb[None]), axis=0)
+            return np.squeeze(self._run_uint8(self._backend, rgb[None]), axis=0)
         except NonFiniteError:
             pass
         try:
-            return np.squeeze(self._exact_backend().run_uint8(rgb[None]), axis=0)
+            return np.squeeze(self._run_uint8(self._exact_backend(), rgb[None]), axis=0)
         except NonFiniteError as err:
             raise self._not_finite() from err
+
+    def _run_uint8(self, backend: Backend, lr: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        if self._self_ensemble and isinstance(backend, DeviceBackend):
+            return backend.mean_uint8(lr)
+        return backend.run_uint8(lr)
 
     def _float(self, rgb: NDArray[np.float32], deep: bool) -> NDArray[np.float32]:
         """(h, w, 3) of 0..255 -> (scale*h, scale*w, 3) of 0..255, not clamped; ``deep``: BF16 is not enough."""
@@ -235,6 +343,8 @@ class Upscaler:
     def _ensemble(self, backend: Backend, lr: NDArray[np.float32]) -> NDArray[np.float32]:
         if not self._self_ensemble:
             return backend.run_float(lr)
+        if isinstance(backend, DeviceBackend):
+            return backend.mean_float(lr)
         total = backend.run_float(lr)
         for view in VIEWS[1:]:
             total += _unview(backend.run_float(_view(lr, view)), view)
@@ -245,7 +355,7 @@ class Upscaler:
         with self._lock:
             if self._exact is None:
                 wanted: Precision = "fp32" if self._backend_name == "openvino" else self.contract.precision
-                same = self._backend.precision == wanted
+                same = self._backend.precision == wanted or self._device is not None
                 self._exact = (
                     self._backend
                     if same
@@ -256,6 +366,30 @@ class Upscaler:
     def _not_finite(self) -> NumericalError:
         precision = self._exact_backend().precision.upper()
         return NumericalError(f"{self._path.stem} gives NaN or infinity for this picture, in {precision} too")
+
+    def _take(self, engine: EngineDescription) -> None:
+        """Go by the contract of an engine: it is another export of the model, and may do the averaging itself."""
+        contract, largest = engine.contract, min(engine.profile.max.height, engine.profile.max.width)
+        if self._precision not in (None, contract.precision):
+            raise EnvironmentUnfitError(
+                f"the engine computes in {contract.precision}, not in {self._precision}: use --precision auto"
+            )
+        if self._tile != "auto" and self._tile > largest:
+            raise EdsrError(
+                f"tile {self._tile} is larger than the engine takes, which is {largest}: use a smaller one or auto, "
+                f"or build an engine with: edsr-trt build --tile {self._tile}"
+            )
+        self._self_ensemble = self._self_ensemble and not contract.self_ensemble
+        self.contract = contract
+
+    def _smallest_side(self) -> int:
+        return self.contract.min_side if self._device is None else self._device.smallest_side
+
+    def _device_tile(self, device: DeviceBackend, height: int, width: int) -> int:
+        """The engine's; a picture that is not square may be larger, if none of its views is turned."""
+        if not self._self_ensemble and height <= device.largest_hw[0] and width <= device.largest_hw[1]:
+            return max(height, width)
+        return min(device.largest_hw)
 
     def _automatic_tile(self) -> int:
         """The largest square tile whose activations fit the budget."""

@@ -119,7 +119,7 @@ def test_without_any_backend_the_error_says_what_to_install(monkeypatch: pytest.
 
 
 def test_an_unknown_backend_is_refused() -> None:
-    with pytest.raises(EdsrError, match="unknown backend 'tensorflow': expected auto, openvino or onnxruntime"):
+    with pytest.raises(EdsrError, match="unknown backend 'tensorflow': expected auto, openvino, onnxruntime or tens"):
         choose.choose("tensorflow")
 
 

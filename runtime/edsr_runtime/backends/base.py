@@ -1,6 +1,6 @@
 """The interface between the upscaler and an inference engine."""
 
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ class Backend(Protocol):
     """A loaded model. Calls from several threads are allowed; they may run one after another."""
 
     name: str
-    """``openvino``, ``onnxruntime``."""
+    """``openvino``, ``onnxruntime``, ``tensorrt``."""
     device: str
     """Where it runs and with what, for people: ``CPU, AVX512-BF16``."""
     precision: Precision
@@ -36,6 +36,26 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Give back memory; no call may follow."""
+        ...
+
+
+@runtime_checkable
+class DeviceBackend(Backend, Protocol):
+    """One with a device and memory of its own. Its runs raise ``DeviceMemoryError`` where that is not enough."""
+
+    workers: int
+    """Calls that it works on at the same time, from as many threads."""
+    largest_hw: tuple[int, int]
+    """Of what it takes, LR pixels."""
+    smallest_side: int
+    """The same."""
+
+    def mean_float(self, lr: NDArray[np.float32]) -> NDArray[np.float32]:
+        """``run_float``, but the mean over the eight views, of one picture."""
+        ...
+
+    def mean_uint8(self, lr: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The same for ``run_uint8``; averaged before rounding."""
         ...
 
 

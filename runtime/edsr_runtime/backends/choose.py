@@ -2,15 +2,21 @@
 
 import ctypes
 import importlib.util
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from edsr_runtime.backends.base import Backend, Precision
+from edsr_runtime.backends.engines import Wish, build_engine_for, find_engine, is_engine
 from edsr_runtime.contract import Contract
-from edsr_runtime.errors import EdsrError, MissingDependencyError
+from edsr_runtime.errors import EdsrError, EnvironmentUnfitError, MissingDependencyError, ModelFileError
+from edsr_runtime.trt.driver import cuda_driver
 
 BACKENDS = ("openvino", "onnxruntime")
+"""What runs ONNX files."""
+TENSORRT = "tensorrt"
+"""What runs engines that were built of them."""
 PRECISIONS = ("auto", "bf16", "fp32")
 
 
@@ -20,26 +26,89 @@ class Choice:
 
     name: str
     reason: str
+    engine: Path | None = None
+    """What TensorRT is to run."""
 
 
-def choose(backend: str) -> Choice:
-    """Resolve ``auto``.
+@dataclass(frozen=True)
+class Model:
+    """What is to be run."""
+
+    path: Path
+    """ONNX file or engine."""
+    wish: Wish
+    """What its engine is to do."""
+    may_build: bool = False
+    """If there is no engine."""
+    note: Callable[[str], None] = lambda line: None
+    """Takes sentences for the user while one is built."""
+
+
+def choose(backend: str, model: Model | None = None) -> Choice:
+    """Resolve ``auto``, and find the engine where TensorRT is to run the model.
 
     Raises:
         MissingDependencyError: nothing is installed that could run a model.
+        EdsrError: TensorRT was asked for, and there is no engine that could be used.
     """
-    if backend != "auto":
-        if backend not in BACKENDS:
-            raise EdsrError(f"unknown backend {backend!r}: expected auto, {' or '.join(BACKENDS)}")
+    if backend not in ("auto", *BACKENDS, TENSORRT):
+        raise EdsrError(f"unknown backend {backend!r}: expected auto, {', '.join(BACKENDS)} or {TENSORRT}")
+    if model is not None and is_engine(model.path):
+        if backend in BACKENDS:
+            raise EdsrError(f"{model.path}: an engine is run by TensorRT, not by {backend}: leave --backend out")
+        return Choice(TENSORRT, "as asked", model.path)
+    if backend in BACKENDS:
         return Choice(backend, "as asked")
+    if backend == TENSORRT:
+        assert model is not None
+        return Choice(TENSORRT, "as asked", _engine_for(model))
+    engine, against = (None, "") if model is None else _engine_if_possible(model)
+    if engine is not None:
+        return Choice(TENSORRT, "auto: there is an engine of it for this GPU", engine)
+    return _choose_for_onnx(against)
+
+
+def _choose_for_onnx(against: str) -> Choice:
     installed = [name for name in BACKENDS if importlib.util.find_spec(name)]
     if not installed:
         raise MissingDependencyError("openvino or onnxruntime", extra="cpu")
     if _onnxruntime_has_gpu():
-        return Choice("onnxruntime", "auto: onnxruntime-gpu and an NVIDIA driver are installed")
+        return Choice("onnxruntime", f"auto: onnxruntime-gpu and an NVIDIA driver are installed{against}")
     if installed[0] == "openvino":
-        return Choice("openvino", "auto: the fastest on CPUs")
-    return Choice("onnxruntime", "auto: openvino, which is faster on CPUs, is not installed")
+        return Choice("openvino", f"auto: the fastest on CPUs{against}")
+    return Choice("onnxruntime", f"auto: openvino, which is faster on CPUs, is not installed{against}")
+
+
+def _engine_for(model: Model) -> Path:
+    try:
+        engine = find_engine(model.wish)
+    except EdsrError:
+        if not model.may_build:
+            raise
+        engine = None
+    if engine is not None:
+        return engine
+    if not model.may_build:
+        raise ModelFileError(
+            f"there is no engine of {model.path.name} for what is asked: build one with edsr-trt build, or pass --build"
+        )
+    return build_engine_for(model.path, model.wish, model.note)
+
+
+def _engine_if_possible(model: Model) -> tuple[Path | None, str]:
+    """Or None, and what is to be said about that: nothing where nobody could expect an engine."""
+    try:
+        engine = find_engine(model.wish)
+        against = ""
+    except EdsrError as err:
+        engine, against = None, f"; its engine cannot be used: {err}"
+    if engine is not None or not model.may_build:
+        return engine, against
+    try:
+        cuda_driver()
+        return build_engine_for(model.path, model.wish, model.note), ""
+    except (EnvironmentUnfitError, MissingDependencyError) as err:
+        return None, f"; no engine was built: {err}"
 
 
 def open_backend(

@@ -1,5 +1,6 @@
 """onnxruntime: the portable backend, and CUDA where onnxruntime-gpu is installed."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,14 @@ from numpy.typing import NDArray
 from edsr_runtime.backends.base import NonFiniteError, Precision, to_uint8
 from edsr_runtime.contract import Contract
 from edsr_runtime.cpu import cpu_flags
+from edsr_runtime.cuda.device import DeviceMemoryError
 from edsr_runtime.errors import EnvironmentUnfitError, ModelFileError
 
 _QUIET = 3  # errors only; they come back as exceptions anyway
+# TF32, its default, has 10 bits of mantissa: that would not be FP32
+_CUDA: tuple[str, dict[str, str]] = ("CUDAExecutionProvider", {"use_tf32": "0"})
+_CPU: tuple[str, dict[str, str]] = ("CPUExecutionProvider", {})
+_OUT_OF_MEMORY = re.compile(r"Failed to allocate memory|out of memory|ALLOC_FAILED")
 
 
 class OnnxRuntimeBackend:
@@ -36,13 +42,14 @@ class OnnxRuntimeBackend:
         options.log_severity_level = _QUIET
         if threads is not None:
             options.intra_op_num_threads = threads
-        wanted = [p for p in ("CUDAExecutionProvider", "CPUExecutionProvider") if p in ort.get_available_providers()]
+        wanted = [provider for provider in (_CUDA, _CPU) if provider[0] in ort.get_available_providers()]
         try:
             self._session: ort.InferenceSession | None = ort.InferenceSession(str(path), options, providers=wanted)
         except Exception as err:  # onnxruntime's exceptions have no common base but this
             raise ModelFileError(f"{path}: onnxruntime cannot read it. Copy or export it again.") from err
         on_gpu = self._session.get_providers()[0] == "CUDAExecutionProvider"
         failed = "" if on_gpu or len(wanted) == 1 else " (CUDA did not start)"
+        self._memory = "cuda" if on_gpu else None
         self.device = "CUDA" if on_gpu else f"CPU, {cpu_flags().describe('fp32')}{failed}"
 
     def run_float(self, lr: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -62,5 +69,22 @@ class OnnxRuntimeBackend:
 
     def _run(self, lr: NDArray[np.generic]) -> object:
         assert self._session is not None, "closed"
-        (sr,) = self._session.run(None, {"input": np.ascontiguousarray(lr)})
+        lr = np.ascontiguousarray(lr)
+        if self._memory is not None:
+            return self._run_bound(self._session, lr, self._memory)
+        (sr,) = self._session.run(None, {"input": lr})
+        return sr
+
+    def _run_bound(self, session: ort.InferenceSession, lr: NDArray[np.generic], memory: str) -> object:
+        """With input and output where the network is, so that each is copied once."""
+        binding = session.io_binding()
+        try:
+            binding.bind_ortvalue_input("input", ort.OrtValue.ortvalue_from_numpy(lr, memory, 0))
+            binding.bind_output("output", memory, 0)
+            session.run_with_iobinding(binding)
+            (sr,) = binding.copy_outputs_to_cpu()
+        except Exception as err:  # onnxruntime's exceptions have no common base but this
+            if _OUT_OF_MEMORY.search(str(err)):
+                raise DeviceMemoryError(f"the GPU has not enough memory for a tile of {lr.shape[2:]} (HxW)") from err
+            raise
         return sr

@@ -1,0 +1,1 @@
+"""What runs an engine on an NVIDIA GPU: memory, streams, workers, and the little that is computed besides."""

@@ -1,0 +1,50 @@
+"""CUDA graphs by way of the driver itself: PyCUDA does not know them, and for cuda-bindings it is no more work."""
+
+import ctypes
+from functools import cache
+from typing import Any
+
+from edsr_runtime.cuda.device import DeviceError
+
+_LIBRARY = "libcuda.so.1"
+_RELAXED = 2  # CUstreamCaptureMode: what other threads do meanwhile, such as allocating memory, disturbs nothing
+
+
+def begin_capture(stream: int) -> None:
+    """See ``Device``."""
+    _call("cuStreamBeginCapture_v2", ctypes.c_void_p(stream), ctypes.c_int(_RELAXED))
+
+
+def end_capture(stream: int) -> int:
+    """See ``Device``."""
+    graph, ready = ctypes.c_void_p(), ctypes.c_void_p()
+    _call("cuStreamEndCapture", ctypes.c_void_p(stream), ctypes.byref(graph))
+    try:
+        _call("cuGraphInstantiateWithFlags", ctypes.byref(ready), graph, ctypes.c_ulonglong(0))
+    finally:
+        _call("cuGraphDestroy", graph)
+    assert ready.value is not None
+    return ready.value
+
+
+def launch_graph(graph: int, stream: int) -> None:
+    """See ``Device``."""
+    _call("cuGraphLaunch", ctypes.c_void_p(graph), ctypes.c_void_p(stream))
+
+
+def close_graph(graph: int) -> None:
+    """See ``Device``."""
+    _call("cuGraphExecDestroy", ctypes.c_void_p(graph))
+
+
+@cache
+def _driver() -> Any:
+    return ctypes.CDLL(_LIBRARY)
+
+
+def _call(function: str, *arguments: Any) -> None:
+    code = getattr(_driver(), function)(*arguments)
+    if code:
+        name = ctypes.c_char_p()
+        _driver().cuGetErrorName(code, ctypes.byref(name))
+        raise DeviceError(f"{function} gave {name.value.decode() if name.value else code}")

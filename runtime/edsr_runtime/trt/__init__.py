@@ -1,0 +1,1 @@
+"""TensorRT and TensorRT-RTX: engines are built, described, kept and checked here, and run by ``backends.trt``."""

@@ -1,0 +1,270 @@
+"""From a file to an engine on disk: what is chosen, what is refused before time is spent, what is found again."""
+
+import dataclasses
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edsr_runtime.contract import Contract, read_contract
+from edsr_runtime.errors import EdsrError, EnvironmentUnfitError, GateError, MissingDependencyError, ModelFileError
+from edsr_runtime.trt import build, making
+from edsr_runtime.trt.build import Built
+from edsr_runtime.trt.driver import Driver, Gpu
+from edsr_runtime.trt.engine_file import Flags, open_engine_file, sidecar
+from edsr_runtime.trt.flavour import Flavour
+from edsr_runtime.trt.making import DEFAULT_TARGETS, Made, Order, export_command, make_engine, shipped_model
+from edsr_runtime.trt.memory import predict
+from edsr_runtime.trt.precision import PrecisionReport
+from edsr_runtime.trt.profile import Profile, Size, default_profile, tile_profile
+from engine_stand_ins import ADA, ENGINE, FakeTensorRt, contract, driver, with_capability
+
+SMALL = Order(profile=lambda own: tile_profile(64, 1, own))
+
+
+class Stage:
+    """A machine that is made up: its driver, its TensorRTs, and a builder that builds nothing."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.driver: Driver | None = None
+        self.installed: dict[str, Flavour] = {}
+        self.built: list[Any] = []
+        self.activations: int | None = 1_000_000
+        self.notes: list[str] = []
+        self.fail: Exception | None = None
+        monkeypatch.setattr(making, "cuda_driver", self._driver)
+        monkeypatch.setattr(making, "load_flavour", self._load)
+        monkeypatch.setattr(making, "build_engine", self._build)
+
+    def install(self, kind: Any, version: str) -> None:
+        self.installed[kind] = Flavour(kind, FakeTensorRt(), version)
+
+    def make(self, model: Path | None, order: Order = SMALL, output: Path | None = None, **options: Any) -> Made:
+        return make_engine(model, order, output, note=self.notes.append, **options)
+
+    def _driver(self) -> Driver:
+        if self.driver is None:
+            raise EnvironmentUnfitError("there is no NVIDIA driver")
+        return self.driver
+
+    def _load(self, name: str) -> Flavour:
+        for kind in ("trt", "rtx"):
+            if name in ("auto", kind) and kind in self.installed:
+                return self.installed[kind]
+        raise MissingDependencyError(name, extra="rtx")
+
+    def _build(self, onnx: bytes, name: str, own: Contract, flavour: Flavour, options: Any, watch: Any) -> Built:
+        if self.fail:
+            raise self.fail
+        self.built.append(options)
+        report = PrecisionReport("fp16", (), {"half": 1}, 10, 2.0, ("seen",))
+        return Built(ENGINE, report, self.activations, 20, 1.25, ("a warning",))
+
+
+@pytest.fixture
+def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
+    """Without a GPU, with TensorRT-RTX."""
+    made = Stage(monkeypatch)
+    made.install("rtx", "1.7.1.116")
+    return made
+
+
+# --- with the real thing ---
+
+
+def test_an_engine_is_built_once_and_found_again(fp16_model: Path, rtx: Flavour, folder: Path) -> None:
+    notes: list[str] = []
+    order = dataclasses.replace(SMALL, flavour="rtx", targets=("SM89",))
+    made = make_engine(fp16_model, order, note=notes.append)
+    assert made.fresh and made.path.parent == folder
+    assert made.path.name.startswith(f"tiny_x2_fp16_sm89_rtx{rtx.version}_") and made.path.suffix == ".engine"
+    assert notes[0].startswith(f"tiny_x2_fp16.onnx: TensorRT-RTX {rtx.version} (as asked), for SM89, 1x3x3 .. 1x64x64")
+
+    description = made.description
+    assert description.contract == read_contract(fp16_model)
+    assert description.onnx_sha256 == hashlib.sha256(fp16_model.read_bytes()).hexdigest()
+    assert (description.flavour, description.version, description.targets) == ("rtx", rtx.version, ("SM89",))
+    assert description.precision.kernels == {"half": 15}  # head, two blocks of two, body, and nine of the tail
+    assert description.memory.predicted == predict(description.contract, Size(1, 64, 64)).activations
+    assert open_engine_file(made.path)[1] == description
+
+    again = make_engine(fp16_model, order)
+    assert (again.path, again.fresh, again.description) == (made.path, False, description)
+    made.path.write_bytes(b"damaged")
+    assert make_engine(fp16_model, order).fresh
+    assert make_engine(fp16_model, order, force=True).fresh
+    assert sorted(folder.iterdir()) == [made.path, sidecar(made.path)]
+
+
+def test_an_fp32_engine_is_built_where_it_is_asked_for(tiny_model: Path, rtx: Flavour, tmp_path: Path) -> None:
+    output = tmp_path / "new folder" / "a.engine"
+    made = make_engine(tiny_model, dataclasses.replace(SMALL, precision="fp32", flavour="rtx"), output)
+    assert made.path == output and made.description.precision.asked == "fp32"
+    assert set(made.description.precision.kernels) == {"float"}
+    with pytest.raises(EdsrError, match=r"a\.engine exists: pass --force"):
+        make_engine(tiny_model, dataclasses.replace(SMALL, precision="fp32"), output)
+
+
+# --- what is refused before anything is built ---
+
+
+def test_an_fp32_file_is_refused_with_the_command_that_exports_fp16(tiny_model: Path, stage: Stage) -> None:
+    checkpoint = read_contract(tiny_model).source_sha256[:12]
+    with pytest.raises(EdsrError) as refused:
+        stage.make(tiny_model)
+    assert str(refused.value) == (
+        f"{tiny_model}: computes in fp32, and so would its engine, not in fp16. Export the checkpoint again with: "
+        f"edsr-export --ckpt CHECKPOINT --precision fp16 (its SHA-256 is {checkpoint}...), or take it as it is with "
+        "--precision fp32"
+    )
+    assert stage.built == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"io": "uint8"}, r"takes and gives float, not uint8\. Export .*--precision fp16 --io uint8 \(its"),
+        ({"self_ensemble": True}, r"does not average the eight views\. Export .* --self-ensemble \(its"),
+        ({"precision": "fp32"}, r"computes in fp16, .* --precision fp32 \(its"),
+        ({"flavour": "trt"}, r"the full TensorRT builds on the GPU .* and there is no NVIDIA driver\. TensorRT-RTX"),
+        ({"workspace": 1000}, r"needs about \d+ MB, but --workspace has 0 MB"),
+        ({"profile": lambda own: tile_profile(2, 1, own)}, "expected at least 3"),
+    ],
+)
+def test_what_does_not_fit_is_refused(changes: dict[str, Any], message: str, fp16_model: Path, stage: Stage) -> None:
+    with pytest.raises(EdsrError, match=message):
+        stage.make(fp16_model, dataclasses.replace(SMALL, **changes))
+    assert stage.built == []
+
+
+def test_the_exact_export_command_is_given() -> None:
+    sha = "(its SHA-256 is abababababab...)"
+    assert export_command(contract(), "fp16", "float", False) == (
+        f"edsr-export --ckpt CHECKPOINT --precision fp16 {sha}"
+    )
+    assert export_command(contract(architecture="mdsr", scale=3, min_side=1), "fp16", "uint8", True) == (
+        f"edsr-export --ckpt CHECKPOINT --precision fp16 --io uint8 --self-ensemble --scale 3 --no-collapse {sha}"
+    )
+    assert "--no-collapse" not in export_command(
+        contract(min_side=1, config={"tail": "direct"}), "fp16", "float", False
+    )
+
+
+def test_a_model_that_does_not_ship_is_told_how_to_make(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(making, "shipped_models", list)
+    with pytest.raises(
+        ModelFileError, match=r"edsr-small_x4_fp16_u8\.onnx does not come .* --io uint8 \(the checkpoint"
+    ):
+        stage.make(None, dataclasses.replace(SMALL, io="uint8"))
+
+
+def test_without_a_model_the_shipped_one_is_built(
+    stage: Stage, fp16_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Shipped:
+        name, scale, path = "edsr-small", 4, tmp_path / "edsr-small_x4.onnx"
+
+    monkeypatch.setattr(making, "shipped_models", lambda: [Shipped])
+    (tmp_path / "edsr-small_x4_fp16.onnx").write_bytes(fp16_model.read_bytes())
+    assert shipped_model(Order()).name == "edsr-small_x4_fp16.onnx"
+    assert stage.make(None).path.name.startswith("edsr-small_x2_fp16_sm80")  # the contract of the file counts
+
+
+@pytest.mark.parametrize("name", ["a.onnx", "a", "a.plan"])
+def test_an_output_of_another_suffix_is_refused(name: str, fp16_model: Path, stage: Stage, tmp_path: Path) -> None:
+    with pytest.raises(EdsrError, match=r"expected a file ending in \.engine"):
+        stage.make(fp16_model, output=tmp_path / name)
+
+
+# --- what is chosen ---
+
+
+def test_without_a_gpu_rtx_builds_for_all_usual_ones(fp16_model: Path, stage: Stage) -> None:
+    stage.install("trt", "11.4.0.106")
+    made = stage.make(fp16_model)
+    assert made.description.targets == DEFAULT_TARGETS == stage.built[0].targets
+    assert (made.description.gpu, made.description.driver) == ("", "")
+    assert "TensorRT-RTX 1.7.1.116 (auto: only it builds without a GPU)" in stage.notes[0]
+    assert made.warnings == ("a warning",)
+
+
+def test_with_a_gpu_the_full_tensorrt_builds_for_that(fp16_model: Path, stage: Stage) -> None:
+    stage.install("trt", "11.4.0.106")
+    stage.driver = driver(ADA)
+    made = stage.make(fp16_model, dataclasses.replace(SMALL, opt_level=5))
+    assert (made.description.flavour, made.description.targets) == ("trt", ())
+    assert (made.description.gpu, made.description.capability) == (ADA.name, (8, 9))
+    assert made.description.driver == "13.0, 580.65.06"
+    assert made.description.flags == Flags(5, None)
+    assert "_sm89_trt11.4.0.106_" in made.path.name
+
+
+def test_targets_choose_rtx(fp16_model: Path, stage: Stage) -> None:
+    stage.install("trt", "11.4.0.106")
+    stage.driver = driver(ADA)
+    made = stage.make(fp16_model, dataclasses.replace(SMALL, targets=("SM86", "SM120")))
+    assert (made.description.flavour, made.description.targets) == ("rtx", ("SM86", "SM120"))
+
+
+def test_rtx_alone_builds_for_the_gpu_that_is_there(fp16_model: Path, stage: Stage) -> None:
+    stage.driver = driver(ADA)
+    assert stage.make(fp16_model).description.targets == ("SM89",)
+    stage.driver = driver(with_capability(ADA, 9, 0))
+    with pytest.raises(
+        EnvironmentUnfitError, match=r"is not for the NVIDIA GeForce RTX 4090 .*9\.0.* install the full"
+    ):
+        stage.make(fp16_model)
+
+
+def test_other_gpus_get_other_engines(fp16_model: Path, stage: Stage) -> None:
+    stage.install("trt", "11.4.0.106")
+    made = []
+    for gpu in (ADA, Gpu(0, "NVIDIA L4", (8, 9), 24 << 30)):
+        stage.driver = driver(gpu)
+        made.append(stage.make(fp16_model).path)
+    assert made[0] != made[1]
+
+
+def test_a_nine_year_old_option_is_said_to_do_nothing(fp16_model: Path, stage: Stage) -> None:
+    stage.make(fp16_model, dataclasses.replace(SMALL, opt_level=5))
+    assert stage.notes[-1] == "TensorRT-RTX 1.7.1.116 does not heed --opt-level"
+
+
+# --- memory ---
+
+
+def test_too_little_memory_on_the_gpu_is_refused_before_the_build(fp16_model: Path, stage: Stage) -> None:
+    stage.driver = driver(dataclasses.replace(ADA, memory=20_000_000))
+    large = dataclasses.replace(SMALL, profile=default_profile)
+    with pytest.raises(EnvironmentUnfitError, match=r"8x256x256 .* but the NVIDIA GeForce RTX 4090 has 20 MB: use"):
+        stage.make(fp16_model, large)
+    assert stage.built == []
+    stage.make(fp16_model, dataclasses.replace(large, targets=("SM89",)))  # for other machines: theirs is unknown
+
+
+def test_what_an_engine_really_needs_is_looked_at_after_the_build(fp16_model: Path, stage: Stage, folder: Path) -> None:
+    stage.driver = driver(dataclasses.replace(ADA, memory=100_000_000))
+    stage.activations = 200_000_000
+    with pytest.raises(EnvironmentUnfitError, match=r"needs 20\d MB, but the NVIDIA GeForce RTX 4090 has 100 MB: use"):
+        stage.make(fp16_model)
+    assert len(stage.built) == 1 and list(folder.iterdir()) == []
+    stage.activations = None  # not known: nobody is refused
+    stage.make(fp16_model)
+
+
+def test_a_proof_that_fails_leaves_no_file(fp16_model: Path, stage: Stage, folder: Path, tmp_path: Path) -> None:
+    stage.fail = GateError("the convolution conv takes float")
+    for output in (None, tmp_path / "a.engine"):
+        with pytest.raises(GateError) as failed:
+            stage.make(fp16_model, output=output)
+        assert failed.value.exit_code == 5
+    assert list(folder.iterdir()) == []
+    assert not (tmp_path / "a.engine").exists()
+
+
+def test_the_order_reaches_the_builder(fp16_model: Path, stage: Stage) -> None:
+    profile = Profile(Size(1, 8, 8), Size(2, 32, 32), Size(4, 64, 64))
+    stage.make(fp16_model, Order(profile=lambda own: profile, targets=("SM86",), opt_level=3, workspace=1 << 30))
+    (options,) = stage.built
+    assert options == build.BuildOptions(profile, "fp16", ("SM86",), 3, 1 << 30, None)
