@@ -6,11 +6,16 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from cuda.bindings import driver  # pyright: ignore[reportMissingImports]  # an optional package
 
 from edsr_runtime.cuda import graphs
 from edsr_runtime.cuda.device import Bytes, DeviceError, DeviceMemoryError, Three, not_enough_memory
 from edsr_runtime.cuda.kernels import PARAMETERS, PTX
+from edsr_runtime.errors import MissingDependencyError
+
+try:
+    from cuda.bindings import driver  # pyright: ignore[reportMissingImports]  # an optional package
+except ImportError as err:
+    raise MissingDependencyError("cuda-bindings", extra="cuda") from err
 
 
 class BindingsDevice:

@@ -15,11 +15,11 @@ def open_device(index: int) -> Device:
         from edsr_runtime.cuda.pycuda_device import PyCudaDevice
 
         return PyCudaDevice(index)
-    except ImportError:
+    except MissingDependencyError:
         pass
     try:
         from edsr_runtime.cuda.bindings_device import BindingsDevice
 
         return BindingsDevice(index)
-    except ImportError as err:
+    except MissingDependencyError as err:
         raise MissingDependencyError("pycuda or cuda-bindings", extra="cuda") from err

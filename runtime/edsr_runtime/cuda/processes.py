@@ -73,7 +73,7 @@ def upscale_on_gpus(
     devices = {gpu: visible_device(gpu, os.environ.get(VISIBLE)) for gpu in gpus}
     shares = {gpu: list(jobs[position :: len(gpus)]) for position, gpu in enumerate(gpus)}
     spent: list[Seconds] = []
-    with _processes() as begin:
+    with _without_empty_folders(jobs), _processes() as begin:
         pipes = {begin(_work, devices[gpu], share, open_engine, options): gpu for gpu, share in shares.items() if share}
         while pipes:
             for pipe in wait(list(pipes)):
@@ -156,6 +156,19 @@ def _work(pipe: Any, device: str, jobs: Sequence[Job], open_engine: Open, option
 def _end(number: int, frame: object) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: nothing must come between the cleaning up
     raise KeyboardInterrupt
+
+
+@contextmanager
+def _without_empty_folders(jobs: Sequence[Job]) -> Iterator[None]:
+    """Remove folders that were not there before and stayed empty: the process that made one may not be the last."""
+    parents = {folder for job in jobs for folder in job.target.parents}
+    absent = sorted((folder for folder in parents if not folder.exists()), key=lambda folder: -len(folder.parts))
+    try:
+        yield
+    finally:
+        for folder in absent:
+            with suppress(OSError):  # it is not empty, as it should be, or was never made
+                folder.rmdir()
 
 
 @contextmanager

@@ -10,11 +10,16 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-import pycuda.driver as driver  # pyright: ignore[reportMissingImports]  # no wheels: it is built where it is used
 
 from edsr_runtime.cuda import graphs
 from edsr_runtime.cuda.device import Bytes, DeviceError, DeviceMemoryError, Three, not_enough_memory
 from edsr_runtime.cuda.kernels import PARAMETERS, PTX
+from edsr_runtime.errors import MissingDependencyError
+
+try:
+    import pycuda.driver as driver  # pyright: ignore[reportMissingImports]  # no wheels: it is built where it is used
+except ImportError as err:
+    raise MissingDependencyError("pycuda", extra="gpu") from err
 
 _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING; PyCUDA has no name for it
 
