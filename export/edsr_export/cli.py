@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 @click.command(cls=EdsrCommand)
 @click.option(
-    "--ckpt", type=click.Path(path_type=Path), required=True, help="Checkpoint: ours, EDSR-PyTorch, BasicSR, mmagic."
+    "--ckpt",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Checkpoint: ours, or of a known project; see export/README.md.",
 )
 @click.option(
     "-o",
@@ -21,7 +24,14 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="File ending in .onnx, or folder. Default: beside the checkpoint.",
 )
-@click.option("--scale", "scales", type=int, multiple=True, help="Scale head to write; may be repeated. Default: all.")
+@click.option(
+    "--scale",
+    "scales",
+    type=int,
+    multiple=True,
+    help="Scale head to write; may be repeated. Default: all. Of SRCNN and FSRCNN of others, whose weights do not show "
+    "it: what they were trained for.",
+)
 @click.option(
     "--precision",
     type=click.Choice(["fp32", "fp16"]),

@@ -1,7 +1,8 @@
 """Parameters and Mult-Adds of a network, before and after folding.
 
-Mult-Adds as super-resolution papers count them: every multiply-add of every convolution once; bias, sums, activations
-and mean shift not at all; for an HR picture of 1280x720.
+Mult-Adds as super-resolution papers count them: every multiply-add of every convolution once; bias, sums, activations,
+mean shift, luma and bicubic enlargement not at all; for an HR picture of 1280x720. A transposed convolution counts its
+whole kernel for every output pixel, as those papers do for FSRCNN, though most of it meets the zeros between.
 """
 
 import copy
@@ -20,31 +21,48 @@ class Cost:
     """What a network costs."""
 
     parameters: int
-    """Numbers in weights and biases of convolutions, mean shift left out as in the papers."""
+    """Numbers in everything that is trained, mean shift left out as in the papers."""
     mult_adds: float
     """Multiply-adds for one picture."""
+    weights: int
+    """Numbers in the weights of convolutions alone, which is what some papers call parameters."""
+    floats_per_pixel: int
+    """Numbers per LR pixel that the convolution which takes most of them takes: memory goes by it."""
+
+
+def cost_at_paper_size(network: nn.Module, scale: int) -> Cost:
+    """``cost_at`` HR 1280x720."""
+    return cost_at(PAPER_HR, network, scale)
 
 
 @torch.inference_mode()
-def cost_at_paper_size(network: nn.Module, scale: int) -> Cost:
-    """Count one pass for HR 1280x720; where the scale does not divide that, in proportion to the area.
+def cost_at(hr_hw: tuple[int, int], network: nn.Module, scale: int) -> Cost:
+    """Count one pass; where the scale does not divide the sides, in proportion to the area.
 
     Args:
+        hr_hw: (H, W) of the enlarged picture.
         network: takes (N, 3, H, W), LR. It is not run: only shapes are computed.
         scale: its enlargement.
     """
     shapes_only = copy.deepcopy(network).to("meta")
-    height, width = (round(side / scale) for side in PAPER_HR)
-    mult_adds = 0
+    height, width = (round(side / scale) for side in hr_hw)
+    mult_adds, largest = 0, 0
 
-    def count(conv: nn.Module, _inputs: object, output: Tensor) -> None:
-        nonlocal mult_adds
-        assert isinstance(conv, nn.Conv2d)
-        mult_adds += conv.weight.numel() * output.shape[2] * output.shape[3]
+    def count(convolution: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal mult_adds, largest
+        assert isinstance(convolution, nn.Conv2d | nn.ConvTranspose2d)
+        largest = max(largest, inputs[0].numel())
+        mult_adds += convolution.weight.numel() * output.shape[2] * output.shape[3]
 
-    convs = [m for m in shapes_only.modules() if isinstance(m, nn.Conv2d) and not isinstance(m, MeanShift)]
-    for conv in convs:
-        conv.register_forward_hook(count)
+    modules = list(shapes_only.modules())
+    convolutions = [
+        m for m in modules if isinstance(m, nn.Conv2d | nn.ConvTranspose2d) and not isinstance(m, MeanShift)
+    ]
+    for each in convolutions:
+        each.register_forward_hook(count)
     shapes_only(torch.zeros(1, 3, height, width, device="meta"))
-    area = PAPER_HR[0] * PAPER_HR[1] / (height * width * scale**2)
-    return Cost(sum(p.numel() for conv in convs for p in conv.parameters()), mult_adds * area)
+    shifts = {id(p) for m in modules if isinstance(m, MeanShift) for p in m.parameters()}
+    parameters = sum(p.numel() for p in shapes_only.parameters() if id(p) not in shifts)
+    weights = sum(each.weight.numel() for each in convolutions)
+    area = hr_hw[0] * hr_hw[1] / (height * width * scale**2)
+    return Cost(parameters, mult_adds * area, weights, largest // (height * width))

@@ -8,7 +8,7 @@ from edsr_runtime.dihedral import VIEWS, View
 
 
 class Deployed(nn.Module):
-    """Folded network; subtracts the mean in FP32, runs in ``precision``, ends in FP32."""
+    """Folded network; mean, luma and bicubic enlargement in FP32, convolutions in ``precision``, last sum in FP32."""
 
     shift_in: Tensor | None
     shift_out: Tensor | None
@@ -18,6 +18,8 @@ class Deployed(nn.Module):
         self.scale = folded.scale
         self.gain = 2.0**-folded.range_shift
         self.precision = precision
+        self.entry = None if folded.entry is None else folded.entry.float()
+        self.base = None if folded.base is None else folded.base.float()
         self.features = folded.features.to(precision)
         self.tail = folded.tail.to(precision)
         self.register_buffer("shift_in", folded.shift_in.float() if bool(folded.shift_in.any()) else None)
@@ -27,9 +29,13 @@ class Deployed(nn.Module):
     def forward(self, lr: Tensor) -> Tensor:
         """(N, 3, H, W) float32 RGB in 0..255 -> (N, 3, scale*H, scale*W) float32, not clamped."""
         x = lr if self.shift_in is None else lr - (-self.shift_in)  # the graph says Sub, as the paper does
+        if self.entry is not None:
+            x = self.entry(x)
         if self.gain != 1:
             x = x * self.gain
         y: Tensor = self.tail(self.features(x.to(self.precision))).float()
+        if self.base is not None:
+            y = y + self.base(lr)
         return y if self.shift_out is None else y + self.shift_out
 
 

@@ -21,14 +21,31 @@ MIN_SIDE = RADIUS + 1  # below that, a pixel is in the first and in the last rin
 _SIDES = ("first", "inner", "last")
 
 
-def is_linear(tail: nn.Module) -> bool:
-    """True if the tail is made of convolutions and pixel shuffles only."""
-    return all(isinstance(m, nn.Conv2d | nn.PixelShuffle) for m in _layers(tail))
+def is_linear(part: nn.Module) -> bool:
+    """True if a part of a network is made of convolutions and pixel shuffles only."""
+    return all(isinstance(m, nn.Conv2d | nn.PixelShuffle) for m in layers_of(part))
 
 
-def is_single_convolution(tail: nn.Module) -> bool:
-    """True if the tail is one convolution and at most one pixel shuffle: nothing is left to collapse."""
-    return [type(m) for m in _layers(tail)] in ([nn.Conv2d], [nn.Conv2d, nn.PixelShuffle])
+def is_collapsible(tail: nn.Module) -> bool:
+    """True if the tail is linear, of several plain 3x3 convolutions: one convolution is left as it is."""
+    convolutions = [m for m in layers_of(tail) if isinstance(m, nn.Conv2d)]
+    are_plain = all(m.kernel_size == (3, 3) and m.groups == 1 for m in convolutions)
+    return is_linear(tail) and len(convolutions) > 1 and are_plain
+
+
+def picture_channels(tail: nn.Module) -> int:
+    """Channels of the picture that a tail gives: those of its last convolution, but for a pixel shuffle after it."""
+    *_, last = layers_of(tail)
+    cells = last.upscale_factor**2 if isinstance(last, nn.PixelShuffle) else 1
+    convolution = next(m for m in reversed(layers_of(tail)) if isinstance(m, nn.Conv2d | nn.ConvTranspose2d))
+    return int(convolution.out_channels // cells)
+
+
+def layers_of(part: nn.Module) -> list[Any]:
+    """What does the work, in order: ``nn.Sequential`` taken apart, everything else whole."""
+    if not isinstance(part, nn.Sequential):
+        return [part]
+    return [layer for inner in part for layer in layers_of(inner)]
 
 
 @torch.no_grad()
@@ -36,13 +53,13 @@ def collapse(tail: nn.Module, scale: int) -> "CollapsedTail":
     """Read the kernels of a linear tail off its impulse responses.
 
     Args:
-        tail: linear (see ``is_linear``), zero padded to keep the size, seeing ``RADIUS`` LR pixels; float64.
+        tail: linear (see ``is_collapsible``), zero padded to keep the size, seeing ``RADIUS`` LR pixels; float64.
         scale: its enlargement.
 
     Returns:
         An equal module, for inputs of at least ``MIN_SIDE`` pixels a side.
     """
-    collapsed = CollapsedTail(_layers(tail)[0].in_channels, 3 * scale**2, scale)
+    collapsed = CollapsedTail(layers_of(tail)[0].in_channels, picture_channels(tail) * scale**2, scale)
     for vertical, horizontal, conv in collapsed.regions():
         kernel, bias = _response(tail, scale, vertical, horizontal)
         assert conv.bias is not None
@@ -56,6 +73,7 @@ class CollapsedTail(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, scale: int) -> None:
         super().__init__()
+        self.out_channels = out_channels
         for vertical, horizontal in product(_SIDES, _SIDES):
             size = (_extent(vertical), _extent(horizontal))
             # one LR pixel less than "same" padding: the ring is left to the other convolutions
@@ -82,13 +100,6 @@ class CollapsedTail(nn.Module):
         return sr
 
 
-def _layers(tail: nn.Module) -> list[Any]:
-    """What does the work, in order: ``nn.Sequential`` taken apart, everything else whole."""
-    if not isinstance(tail, nn.Sequential):
-        return [tail]
-    return [layer for part in tail for layer in _layers(part)]
-
-
 def _cut(x: Tensor, dim: int, side: str) -> Tensor:
     if side == "inner":
         return x
@@ -105,7 +116,7 @@ def _response(tail: nn.Module, scale: int, vertical: str, horizontal: str) -> tu
     The probe is as large as what the cell sees, and the cell lies in it so that the picture's border, where there is
     one, is the probe's border. The chain rule is applied from the output backwards: outputs are far fewer than inputs.
     """
-    layers = _layers(tail)
+    layers = layers_of(tail)
     height, width = _extent(vertical), _extent(horizontal)
     row, column = _position(vertical), _position(horizontal)
     probe = torch.zeros(1, layers[0].in_channels, height, width, dtype=torch.float64)

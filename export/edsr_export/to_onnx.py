@@ -19,7 +19,7 @@ DEFAULT_OPSET = 20  # PyTorch's own default; TensorRT 11 reads 9..25, and no ope
 _EXAMPLE_SIDE = 12  # any size will do: the graph does not depend on it
 _OPERATORS = frozenset(
     {"Add", "Cast", "Clip", "Concat", "Constant", "Conv", "DepthToSpace", "Div", "Mul", "PRelu", "Relu"}
-) | {"Round", "Slice", "Sub", "Transpose"}
+) | {"Round", "Slice", "Sub", "Tanh", "Transpose"}
 
 
 def to_onnx(module: nn.Module, *, uint8: bool, min_side: int, scale: int, opset: int = DEFAULT_OPSET) -> ModelProto:

@@ -17,7 +17,8 @@ from edsr_runtime.errors import ModelFileError
 from edsr_runtime.protobuf import read_metadata
 
 METADATA_KEY = "edsr_toolkit.contract"
-SCHEMA = 1
+SCHEMA = 2
+_READABLE = (1, 2)  # 1 lacks the last three fields, and was written for networks that have the values given there
 _NAMED_FIELDS = 3  # how many an error names
 
 
@@ -38,19 +39,19 @@ class Contract:
     """What the runtime must know about a model file."""
 
     architecture: str
-    """``edsr`` or ``mdsr``: the family the checkpoint belonged to."""
+    """``edsr``, ``carn``, ...: the family the checkpoint belonged to."""
     scale: int
     """Enlargement of height and width."""
     config: dict[str, Any]
     """What the network was built from: blocks, feature maps, residual scaling, ... as in its checkpoint."""
     n_feats: int
-    """Feature maps of the widest layer at LR resolution; memory goes by it."""
+    """Feature maps of the widest layer before the tail."""
     folds: tuple[str, ...]
     """What was folded, in the order it was done."""
     range_shift: int
     """k: activations inside are smaller by 2^-k than the checkpoint's, for FP16 headroom."""
     mean: tuple[float, float, float]
-    """RGB mean of 0..255 that the network subtracts and adds back."""
+    """RGB mean of 0..255 that the network subtracts and adds back; zeros where it works on luma."""
     io: Literal["float", "uint8"]
     """``float``: float32 (N, 3, H, W), 0..255, not clamped. ``uint8``: (N, H, W, 3), clamped and rounded."""
     receptive_radius: int
@@ -66,6 +67,18 @@ class Contract:
     tool_version: str
     """Version of edsr-toolkit that wrote the file."""
     parity: Parity
+    colors: Literal["rgb", "y"] = "rgb"
+    """What the layers work on; with ``y``, luma, chroma is enlarged bicubically inside the file."""
+    enlarged_first: bool = False
+    """True if the layers work on the picture that the file has enlarged bicubically: at HR resolution."""
+    floats_per_pixel: int = 0
+    """Numbers per LR pixel that the layer which takes most of them takes: at HR resolution, scale^2 for each feature
+    map. Memory goes by it. 0: as many as ``n_feats``."""
+
+    @property
+    def widest(self) -> int:
+        """``floats_per_pixel``, also of a file of the first schema."""
+        return self.floats_per_pixel or self.n_feats
 
     def to_json(self) -> str:
         """One line, keys sorted: the same contract gives the same bytes."""
@@ -82,8 +95,12 @@ class Contract:
             data = json.loads(text, parse_constant=_refuse_constant)
         except (ValueError, RecursionError) as err:
             raise ModelFileError(f"{origin}: its contract is not JSON ({err}). Export the checkpoint again.") from err
-        if not isinstance(data, dict) or data.pop("schema", None) != SCHEMA:
+        schema = data.pop("schema", None) if isinstance(data, dict) else None
+        if type(schema) is not int or schema not in _READABLE:
             raise ModelFileError(f"{origin}: its contract is not of schema {SCHEMA}. Export the checkpoint again.")
+        later = {f.name: f.default for f in dataclasses.fields(cls) if f.default is not dataclasses.MISSING}
+        if schema == 1 and not later.keys() & data.keys():
+            data |= later
         contract = _build(cls, data, f"{origin}: its contract")
         assert isinstance(contract, cls)
         contract._check(origin)
@@ -96,6 +113,7 @@ class Contract:
             "range_shift": (0, 100),
             "receptive_radius": (0, 100_000),
             "min_side": (1, 100_000),
+            "floats_per_pixel": (0, 10_000_000),
         }
         for name, (low, high) in limits.items():
             value = getattr(self, name)

@@ -21,8 +21,8 @@ from edsr_runtime.errors import ShapeError
 Uint8Image = NDArray[np.uint8]
 FloatPlane = NDArray[np.float64]
 
-_LUMA_RGB = np.array((65.481, 128.553, 24.966)) / 255  # MATLAB rgb2ycbcr, first row
-_LUMA_OFFSET = 16.0
+LUMA_RGB = np.array((65.481, 128.553, 24.966)) / 255  # MATLAB rgb2ycbcr, first row
+LUMA_OFFSET = 16.0
 _PEAK = 255.0
 _SSIM_SIGMA, _SSIM_SIZE = 1.5, 11  # Wang et al., IEEE TIP 2004, section III-C
 _SSIM_C1, _SSIM_C2 = (0.01 * _PEAK) ** 2, (0.03 * _PEAK) ** 2
@@ -54,7 +54,7 @@ PROTOCOLS = {p.id: p for p in (Protocol("paper-y", True, 0), Protocol("paper-div
 
 def luma(rgb: Uint8Image) -> FloatPlane:
     """(H, W, 3) RGB of 0..255 -> (H, W) luma of 16..235, not rounded."""
-    return rgb.astype(np.float64) @ _LUMA_RGB + _LUMA_OFFSET
+    return rgb.astype(np.float64) @ LUMA_RGB + LUMA_OFFSET
 
 
 def psnr_y(sr: Uint8Image, hr: Uint8Image, shave: int) -> float:

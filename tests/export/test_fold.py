@@ -20,8 +20,10 @@ def folded_difference(branch: Branch, *, collapse_tail: bool, mean_in_bias: bool
 
 def folded_output(deployed: Deployed, lr: torch.Tensor) -> torch.Tensor:
     """``Deployed.forward`` without its last cast to float32."""
-    x = (lr if deployed.shift_in is None else lr + deployed.shift_in) * deployed.gain
+    x = lr if deployed.shift_in is None else lr + deployed.shift_in
+    x = (x if deployed.entry is None else deployed.entry(x)) * deployed.gain
     y: torch.Tensor = deployed.tail(deployed.features(x))
+    y = y if deployed.base is None else y + deployed.base(lr)
     return y if deployed.shift_out is None else y + deployed.shift_out
 
 

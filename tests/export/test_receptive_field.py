@@ -1,4 +1,6 @@
 import pytest
+import torch
+import torch.nn.functional as F
 
 from edsr_export.receptive_field import receptive_radius
 from edsr_train.models import EDSR, MDSR, EDSRConfig, MDSRConfig
@@ -17,3 +19,11 @@ EXPECTED = [
 @pytest.mark.parametrize(("network", "scale", "radius"), EXPECTED)
 def test_receptive_radius_of_the_published_depths(network: EDSR | MDSR, scale: int, radius: int) -> None:
     assert receptive_radius(network.branch(scale).eval(), scale) == radius
+
+
+@pytest.mark.parametrize("rows", [-3, 3])
+def test_a_network_that_sees_to_one_side_only_has_the_radius_of_that_side(rows: int) -> None:
+    def shifted(x: torch.Tensor) -> torch.Tensor:
+        return F.pad(x, (0, 0, max(0, -rows), max(0, rows)))[:, :, max(0, rows) : x.shape[2] + max(0, rows)]
+
+    assert receptive_radius(shifted, 1) == 3

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from edsr_export.tail import MIN_SIDE, collapse, is_linear, is_single_convolution
+from edsr_export.tail import MIN_SIDE, collapse, is_collapsible, is_linear
 from edsr_train.models.blocks import Upsampler, conv
 
 FEATS = 6
@@ -49,5 +49,5 @@ def test_an_activation_makes_a_tail_nonlinear() -> None:
 
 
 def test_a_direct_tail_has_nothing_to_collapse() -> None:
-    assert is_single_convolution(nn.Sequential(conv(FEATS, 12, 5), nn.PixelShuffle(2)))
-    assert not is_single_convolution(linear_tail(2))
+    assert not is_collapsible(nn.Sequential(conv(FEATS, 12, 5), nn.PixelShuffle(2)))
+    assert is_collapsible(linear_tail(2))

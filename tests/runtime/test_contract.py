@@ -31,6 +31,9 @@ CONTRACT = Contract(
     source_sha256="0" * 64,
     tool_version="0.1.0",
     parity=Parity(6e-5, 1e-5, ((1, 3, 3, 3), (2, 3, 17, 23))),
+    colors="y",
+    enlarged_first=True,
+    floats_per_pixel=576,
 )
 FIELDS = [field.name for field in dataclasses.fields(Contract)]
 PLAIN = st.recursive(
@@ -74,12 +77,28 @@ def test_what_is_not_json_is_refused(text: str) -> None:
         Contract.from_json(text, "x.onnx")
 
 
-@pytest.mark.parametrize("data", [None, [], 1, "x", {}, {**plain(), "schema": 2}, {**plain(), "schema": "1"}])
+@pytest.mark.parametrize(
+    "data", [None, [], 1, "x", {}, *({**plain(), "schema": schema} for schema in (0, 3, "2", 2.0, True, [2], None))]
+)
 def test_another_schema_is_refused(data: object) -> None:
     with pytest.raises(
-        ModelFileError, match=r"^x\.onnx: its contract is not of schema 1\. Export the checkpoint again"
+        ModelFileError, match=r"^x\.onnx: its contract is not of schema 2\. Export the checkpoint again"
     ):
         parse(data)
+
+
+def test_a_contract_of_the_first_schema_is_read() -> None:
+    later = ("colors", "enlarged_first", "floats_per_pixel")
+    first = {name: value for name, value in plain().items() if name not in later} | {"schema": 1}
+    contract = parse(first)
+    assert (contract.colors, contract.enlarged_first, contract.widest) == ("rgb", False, contract.n_feats)
+    assert contract == dataclasses.replace(CONTRACT, colors="rgb", enlarged_first=False, floats_per_pixel=0)
+    with pytest.raises(ModelFileError, match=r"missing: 'colors', 'enlarged_first'; unknown: none"):
+        parse({**first, "floats_per_pixel": 64})
+
+
+def test_memory_goes_by_the_layer_that_takes_most() -> None:
+    assert dataclasses.replace(CONTRACT, floats_per_pixel=1024).widest == 1024
 
 
 @pytest.mark.parametrize("name", FIELDS)

@@ -23,6 +23,7 @@ from edsr_train.architectures.base import OWN_LAYOUT, Architecture, Layout, show
 from edsr_train.architectures.registry import ARCHITECTURES
 from edsr_train.container import Contents, read_container
 from edsr_train.models.branch import NetworkConfig, SuperResolutionNetwork
+from edsr_train.nearest import nearest_match
 from edsr_train.plain import config_from_plain, first_unplain, in_own_memory
 from edsr_train.unwrap import Weights, find_weights
 
@@ -41,7 +42,7 @@ class LoadedNetwork:
     network: SuperResolutionNetwork
     """In eval mode, float32, on the CPU, in memory of its own."""
     architecture: str
-    """``edsr``, ``mdsr``."""
+    """``edsr``, ``carn``, ...: see ``architectures.registry``."""
     config: NetworkConfig
     """The same as ``network.config``."""
     layout: str
@@ -109,12 +110,13 @@ def save_checkpoint(path: Path, network: SuperResolutionNetwork, extra: Mapping[
         partial.unlink(missing_ok=True)
 
 
-def load_network(path: Path, *, res_scale: float | None = None) -> LoadedNetwork:
+def load_network(path: Path, *, res_scale: float | None = None, scale: int | None = None) -> LoadedNetwork:
     """Load a checkpoint, ours or of a project that is known here, completely or not at all.
 
     Args:
         path: ``.pt``, ``.pth`` or ``.safetensors``; the contents decide, not the suffix.
         res_scale: residual scaling, where the file does not store it. Wins over what is known of published sizes.
+        scale: of a network whose weights do not show it, where the file does not store it; else it is not looked at.
 
     Returns:
         The network for RGB in 0..255, whatever range it was trained on.
@@ -128,25 +130,24 @@ def load_network(path: Path, *, res_scale: float | None = None) -> LoadedNetwork
     try:
         if res_scale is not None:
             _check_res_scale(res_scale)
-        return _load(contents, res_scale)
+        return _load(contents, res_scale, scale)
     except CheckpointError as err:
         raise CheckpointError(f"{path}: {err}") from err
 
 
-def _load(contents: Contents, res_scale: float | None) -> LoadedNetwork:
+def _load(contents: Contents, res_scale: float | None, scale: int | None) -> LoadedNetwork:
     if (own := _own_description(contents)) is not None:
         return _load_own(contents, own, res_scale)
     candidates = find_weights(contents.value)
-    for weights in candidates:
-        for architecture in ARCHITECTURES:
-            for layout in architecture.foreign:
-                if layout.claims(_shapes(weights.tensors)):
-                    return _load_foreign(contents, weights, architecture, layout, res_scale)
-    for weights in candidates:  # one landmark missing: this says which keys, as for every other missing key
-        for architecture in ARCHITECTURES:
-            for layout in architecture.foreign:
-                if layout.almost_claims(_shapes(weights.tensors)):
-                    return _load_foreign(contents, weights, architecture, layout, res_scale)
+    foreign = [(architecture, layout) for architecture in ARCHITECTURES for layout in architecture.foreign]
+    # One landmark missing, in the second round: this says which keys, as for every other missing key.
+    for claims in (Layout.claims, Layout.almost_claims):
+        for weights in candidates:
+            shapes = _shapes(weights.tensors)
+            claiming = [(architecture, layout) for architecture, layout in foreign if claims(layout, shapes)]
+            if claiming:  # some networks have the keys of others, and more
+                architecture, layout = max(claiming, key=lambda each: len(each[1].landmarks))
+                return _load_foreign(contents, weights, architecture, layout, res_scale, scale)
     raise CheckpointError(_unknown_layout(candidates))
 
 
@@ -193,9 +194,16 @@ def _load_own(contents: Contents, own: dict[str, Any], res_scale: float | None) 
 
 
 def _load_foreign(
-    contents: Contents, weights: Weights, architecture: Architecture, layout: Layout, res_scale: float | None
+    contents: Contents,
+    weights: Weights,
+    architecture: Architecture,
+    layout: Layout,
+    res_scale: float | None,
+    scale: int | None,
 ) -> LoadedNetwork:
     config = layout.configure(_shapes(weights.tensors))
+    if "scale" in architecture.unseen:
+        config = _with_scale(architecture, config, scale)
     scaling_note: tuple[str, ...] = ()
     if architecture.has_res_scale:
         config, scaling_note = _with_res_scale(architecture, config, res_scale)
@@ -206,6 +214,15 @@ def _load_foreign(
     network = _build(architecture, config, state)
     notes = (*weights.notes, *scaling_note, *layout_notes, *notes)
     return LoadedNetwork(network, architecture.name, config, layout.name, contents.sha256, notes)
+
+
+def _with_scale(architecture: Architecture, config: Any, given: int | None) -> NetworkConfig:
+    if given is None:
+        raise CheckpointError(
+            f"{architecture.name.upper()}, whose weights do not show the scale, and no stored configuration. "
+            "Pass --scale 2, 3 or 4"
+        )
+    return dataclasses.replace(config, scale=given)
 
 
 def _with_res_scale(
@@ -235,9 +252,9 @@ def _refuse_res_scale(architecture: Architecture, res_scale: float | None) -> No
 
 
 def _check_config(architecture: Architecture, config: NetworkConfig, tensors: dict[str, Tensor]) -> None:
-    shown = architecture.own.configure(_shapes(tensors))
-    if architecture.has_res_scale:
-        shown = dataclasses.replace(shown, res_scale=config.res_scale)  # type: ignore[attr-defined]
+    unseen = (*architecture.unseen, *(["res_scale"] if architecture.has_res_scale else []))
+    stored = {name: getattr(config, name) for name in unseen}
+    shown = dataclasses.replace(architecture.own.configure(_shapes(tensors)), **stored)
     if shown != config:
         raise CheckpointError(
             f"its configuration does not fit its weights: {config} is stored, the tensors are of {shown}"
@@ -263,10 +280,11 @@ def _our_state(
         raise CheckpointError(
             f"does not fit {architecture.describe(config)}, in the layout {layout.name}: {'; '.join(problems)}"
         )
-    dtypes = {tensors[theirs].dtype for theirs in stored_keys.values()} - {torch.float32}
+    dtypes = {tensors[theirs].dtype for ours, theirs in stored_keys.items() if expected[ours].is_floating_point()}
+    dtypes -= {torch.float32}
     converted = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in dtypes))
     notes = (f"precision: {converted} in the file, computed in float32",) if converted else ()
-    return {ours: _float32(theirs, tensors[theirs]) for ours, theirs in stored_keys.items()}, notes
+    return {ours: _copy(theirs, tensors[theirs], expected[ours]) for ours, theirs in stored_keys.items()}, notes
 
 
 def _listed(kind: str, items: list[str]) -> list[str]:
@@ -276,8 +294,10 @@ def _listed(kind: str, items: list[str]) -> list[str]:
     return [f"{kind}: {', '.join(items[:_NAMED_KEYS])}{more}"]
 
 
-def _float32(key: str, tensor: Tensor) -> Tensor:
-    """A copy in memory of its own: the tensor may be a view of the file."""
+def _copy(key: str, tensor: Tensor, like: Tensor) -> Tensor:
+    """A copy in memory of its own: the tensor may be a view of the file. Float32, or the count of batch norm."""
+    if not like.is_floating_point() and tensor.dtype == like.dtype and not tensor.is_meta:
+        return tensor.detach().clone()
     if tensor.layout != torch.strided or tensor.is_meta or tensor.dtype not in _FLOATS:
         kind = "no values" if tensor.is_meta else str(tensor.dtype).removeprefix("torch.")
         raise CheckpointError(f"{key} holds {kind}. Weights in float32, float16, bfloat16 or float64 are expected")
@@ -321,5 +341,5 @@ def _unknown_layout(candidates: list[Weights]) -> str:
     keys = list(max(candidates, key=lambda weights: len(weights.tensors)).tensors)
     return (
         f"is of no network that is known here ({len(keys)} tensors, the first: {', '.join(keys[:4])}). "
-        f"Known checkpoints: {known}"
+        f"Known checkpoints: {known}. {nearest_match(keys)}"
     )

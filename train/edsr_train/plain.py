@@ -6,7 +6,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from torch import Tensor
 
-from edsr_runtime.errors import CheckpointError
+from edsr_runtime.errors import CheckpointError, EdsrError
 from edsr_train.models.branch import NetworkConfig
 
 
@@ -25,7 +25,10 @@ def config_from_plain(config_type: type[NetworkConfig], plain: object) -> Networ
     values = with_tuples(plain)
     if wrong := first_of_wrong_type(config_type, values):
         raise CheckpointError(f"its configuration says {wrong}")
-    return config_type(**values)
+    try:
+        return config_type(**values)
+    except EdsrError as err:
+        raise CheckpointError(f"its configuration is none: {err}") from err
 
 
 def with_tuples(plain: dict[str, Any]) -> dict[str, Any]:

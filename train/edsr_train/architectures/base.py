@@ -16,11 +16,13 @@ from torch import Tensor
 from edsr_runtime.errors import CheckpointError
 from edsr_train.models.blocks import MeanShift
 from edsr_train.models.branch import NetworkConfig, SuperResolutionNetwork
+from edsr_train.models.ends import Colors
 
 Shapes = Mapping[str, tuple[int, ...]]
 """Key of a tensor in the file -> its shape."""
 
 OWN_LAYOUT = "edsr-toolkit"
+UNIT_RANGE = "pixel range: 0..1 inside, as in the authors' code; the weights do not show it"
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Layout:
     landmarks: tuple[str, ...]
     """Keys that, found together, belong to this layout and to no other."""
     configure: Callable[[Shapes], NetworkConfig]
-    """Configuration from the shapes, with residual scaling left at its default.
+    """Configuration from the shapes; fields that they do not show hold anything.
 
     Raises CheckpointError where the shapes show a network that is not supported.
     """
@@ -67,11 +69,18 @@ class Architecture:
     """Those of others, tried in this order."""
     published_res_scale: Callable[[Any], tuple[float, str] | None] = lambda _: None
     """Residual scaling of a published size and why, or None where nothing tells it."""
+    unseen: tuple[str, ...] = ()
+    """Fields of the configuration, beside residual scaling, that the weights do not show."""
 
     @property
     def has_res_scale(self) -> bool:
         """Whether the network has residual scaling, which the weights do not show."""
         return "res_scale" in self.config_type.__dataclass_fields__
+
+    @property
+    def layouts(self) -> tuple[Layout, ...]:
+        """All of them, ours first."""
+        return (self.own, *self.foreign)
 
 
 def shape_of(shapes: Shapes, key: str) -> tuple[int, int, int, int]:
@@ -94,6 +103,32 @@ def rgb_feats(shapes: Shapes, first_convolution: str) -> int:
             "Only networks for RGB, 3 channels, are supported"
         )
     return feats
+
+
+def seen_colors(shapes: Shapes, first_convolution: str) -> Colors:
+    """What a network works on, by what its first convolution takes; CheckpointError for anything but luma and RGB."""
+    _, channels, *_ = shape_of(shapes, first_convolution)
+    if channels not in (1, 3):
+        found = show_shape(shapes[first_convolution])
+        raise CheckpointError(f"{first_convolution} is {found}, expected 1 input channel (luma) or 3 (RGB)")
+    return "y" if channels == 1 else "rgb"
+
+
+def head_scales(shapes: Shapes, feats: int) -> tuple[int, ...]:
+    """Scales of an ``upsample`` with a head for each (``up2.body``), or with one (``up.body``).
+
+    Raises:
+        CheckpointError: there is none, or one is of another scale than its name says.
+    """
+    scales = []
+    for name in sorted({match[1] for key in shapes if (match := re.fullmatch(r"upsample\.(up\d*)\.body\..*", key))}):
+        steps = sorted(key for key in shapes if re.fullmatch(rf"upsample\.{name}\.body\.\d+\.weight", key))
+        scales.append(upsampler_scale(shapes, steps, feats))
+        if name not in ("up", f"up{scales[-1]}"):
+            raise CheckpointError(f"upsample.{name} upscales by {scales[-1]}, which contradicts its name")
+    if not scales:
+        raise CheckpointError("upsample.up.body.0.weight is missing, so the scale of the network is unknown")
+    return tuple(scales)
 
 
 def count_indices(shapes: Shapes, pattern: str) -> int:
@@ -124,6 +159,16 @@ def upsampler_scale(shapes: Shapes, keys: Iterable[str], feats: int) -> int:
         steps = " x ".join(map(str, factors)) or "nothing"
         raise CheckpointError(f"the network upscales by {steps}. The scales 2, 3 and 4 (as 2 x 2) are supported")
     return math.prod(factors)
+
+
+def said(*notes: str) -> Callable[[dict[str, Tensor]], tuple[dict[str, Tensor], tuple[str, ...]]]:
+    """An ``adapt`` that changes nothing and has these lines printed."""
+    return lambda state: (state, notes)
+
+
+def in_words(scales: Iterable[int]) -> str:
+    """``x2, x3, x4``."""
+    return ", ".join(f"x{scale}" for scale in scales)
 
 
 def default_mean_shift(state: dict[str, Tensor]) -> dict[str, Tensor]:

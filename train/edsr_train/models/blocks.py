@@ -1,10 +1,11 @@
-"""Building blocks that EDSR and MDSR share.
+"""Building blocks that networks share.
 
 Source: Lim et al., "Enhanced Deep Residual Networks for Single Image Super-Resolution", CVPRW 2017,
 arXiv:1707.02921, section 3. Submodules keep the names of the authors' checkpoints.
 """
 
 import math
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -12,9 +13,9 @@ from torch import Tensor, nn
 DIV2K_RGB_MEAN = (0.4488, 0.4371, 0.4040)  # of 255; EDSR-PyTorch, src/model/common.py
 
 
-def conv(in_channels: int, out_channels: int, kernel_size: int = 3) -> nn.Conv2d:
+def conv(in_channels: int, out_channels: int, kernel_size: int = 3, *, groups: int = 1, bias: bool = True) -> nn.Conv2d:
     """A convolution that keeps the picture's size: zero padding of ``kernel_size // 2``."""
-    return nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
+    return nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, groups=groups, bias=bias)
 
 
 class MeanShift(nn.Conv2d):
@@ -44,13 +45,50 @@ class ResBlock(nn.Module):
 
 
 class Upsampler(nn.Sequential):
-    """Convolution and pixel shuffle: once for x2 and x3, twice by 2 for x4. Linear: no activation."""
+    """Convolution and pixel shuffle: once for x2 and x3, twice by 2 for x4. Linear without an ``activation``."""
 
-    def __init__(self, scale: int, n_feats: int) -> None:
+    def __init__(
+        self, scale: int, n_feats: int, *, groups: int = 1, activation: Callable[[], nn.Module] | None = None
+    ) -> None:
         factors = [3] if scale == 3 else [2] * int(math.log2(scale))
         if math.prod(factors) != scale:
             raise ValueError(f"scale {scale} is not 2, 3 or 4")
         layers: list[nn.Module] = []
         for factor in factors:
-            layers += [conv(n_feats, n_feats * factor**2), nn.PixelShuffle(factor)]
+            layers.append(conv(n_feats, n_feats * factor**2, groups=groups))
+            layers += [activation()] if activation else []
+            layers.append(nn.PixelShuffle(factor))
         super().__init__(*layers)
+
+
+class ScaleHeads(nn.Module):
+    """An upsampler for each scale, under the names of CARN's and LESRCNN's checkpoints.
+
+    ``up2.body``, ``up3.body``, ... where there are several, ``up.body`` where there is one.
+    """
+
+    def __init__(self, upsamplers: Mapping[int, nn.Sequential]) -> None:
+        super().__init__()
+        self._names = {scale: f"up{scale}" if len(upsamplers) > 1 else "up" for scale in upsamplers}
+        for scale, upsampler in upsamplers.items():
+            self.add_module(self._names[scale], nn.ModuleDict({"body": upsampler}))
+
+    def head(self, scale: int) -> nn.Sequential:
+        """The upsampler of one scale."""
+        head = self.get_submodule(f"{self._names[scale]}.body")
+        assert isinstance(head, nn.Sequential)
+        return head
+
+
+class SumOf(nn.Module):
+    """``layer(a) + layer(b)``: one layer for two inputs, whose outputs are summed."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, pair: Sequence[Tensor]) -> Tensor:
+        """Two of (N, F, H, W) -> what ``layer`` makes of one."""
+        first, second = pair
+        total: Tensor = self.layer(first) + self.layer(second)
+        return total
