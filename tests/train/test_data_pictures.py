@@ -7,7 +7,7 @@ import pytest
 
 from edsr_runtime.errors import DataError
 from edsr_runtime.resize import imresize
-from edsr_train.data.pictures import make_pair, read_lr, read_rgb, unusable
+from edsr_train.data.pictures import UnusablePicturesError, make_pair, read_lr, read_rgb
 from photographs import noise, save
 
 
@@ -43,6 +43,9 @@ def test_an_lr_file_has_the_size_of_its_hr_divided_and_rounded_down(tmp_path: Pa
 
 
 def test_a_long_list_of_problems_ends_after_twenty() -> None:
-    lines = str(unusable([f"{i}.png: is empty" for i in range(23)])).splitlines()
+    error = UnusablePicturesError([f"{i}.png: is empty" for i in range(23)])
+    assert (len(error.problems), error.is_cut) == (23, True)
+    assert not UnusablePicturesError(error.problems[:20]).is_cut
+    lines = str(error).splitlines()
     assert lines[0] == "23 of the pictures cannot be used:"
     assert lines[20:] == ["19.png: is empty", "and 3 more"]

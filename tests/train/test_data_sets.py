@@ -9,9 +9,21 @@ import pytest
 
 from edsr_runtime.errors import DataError
 from edsr_runtime.resize import imresize
-from edsr_train.data.pictures import make_pair
+from edsr_train.config import DataConfig
+from edsr_train.data import sets
+from edsr_train.data.left_out import left_out
+from edsr_train.data.overlap import same_files
+from edsr_train.data.pictures import make_pair, read_rgb
 from edsr_train.data.selection import Selection
-from edsr_train.data.sets import Source, benchmark_pairs, find_sources, lr_origin, pairs_of
+from edsr_train.data.sets import (
+    Source,
+    benchmark_pairs,
+    benchmark_sources,
+    find_sources,
+    lr_origin,
+    pairs_by_scale,
+    pairs_of,
+)
 from photographs import noise, save
 
 
@@ -44,12 +56,58 @@ def test_any_folder_is_searched_with_those_below_but_nothing_hidden(tmp_path: Pa
     assert lr_origin(sources) == "made by MATLAB's bicubic"
 
 
-@pytest.mark.parametrize("name", ["empty", "missing", "set"])
-def test_a_folder_without_pictures_is_refused(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("empty", "empty: is empty, expected pictures in it"),
+        ("missing", "missing: there is no such folder"),
+        ("file", "file: is a file, expected a folder of pictures"),
+        ("set", "set: expected pictures in .*HR or in the folder itself, found none"),
+        ("others", r"others: expected pictures in .*, found none \(.*\)\. .*: 3 files .* are taken: 2 .gif, 1 .heic"),
+    ],
+)
+def test_a_folder_without_pictures_is_refused(tmp_path: Path, name: str, sentence: str) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "set" / "DIV2K_train_HR").mkdir(parents=True)
-    with pytest.raises(DataError, match=rf"{name}: expected pictures in .*HR or in the folder itself, found none"):
-        find_sources(tmp_path / name, (2,))
+    touch(tmp_path, "file", "others/a.gif", "others/b/b.GIF", "others/c.heic")
+    for find in (find_sources, lambda folder, scales: benchmark_pairs(folder, *scales)):
+        with pytest.raises(DataError, match=sentence):
+            find(tmp_path / name, (2,))
+
+
+def test_what_is_passed_over_is_said(tmp_path: Path) -> None:
+    touch(tmp_path, "set/a.png", "set/b.gif", "set/deep/c.gif", "set/notes", "set/.hidden/d.gif", "set/.e.gif")
+    touch(tmp_path, "elsewhere/f.png")
+    (tmp_path / "set" / "deep" / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "set" / "folder.png").mkdir()
+    sources = find_sources(tmp_path / "set", (2,))
+    assert names(sources) == ["a"]
+    assert left_out(source.root for source in sources) == [
+        f"{tmp_path}/set: 3 files are no pictures that are taken: 2 .gif, 1 no suffix",
+        f"{tmp_path}/set: links to folders are not followed (deep/link). Name what is meant with --data",
+    ]
+    assert left_out([tmp_path / "elsewhere"]) == []
+
+
+def test_a_link_to_an_hr_folder_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(noise(8, 8), tmp_path / "disk" / "0001.png")
+    (tmp_path / "DIV2K_train_HR").symlink_to(tmp_path / "disk")
+    save(noise(4, 4), tmp_path / "DIV2K_train_LR_unknown" / "X2" / "0001x2.png")
+    monkeypatch.chdir(tmp_path)
+    (given,) = DataConfig(data=("DIV2K_train_HR",)).with_absolute_paths().data
+    (source,) = find_sources(Path(given), (2,), "unknown")
+    assert source.lr[2].name == "0001x2.png"
+
+
+def test_files_of_equal_bytes_are_found_whatever_their_names(tmp_path: Path) -> None:
+    save(noise(8, 8, 1), tmp_path / "train" / "a.png")
+    save(noise(8, 8, 2), tmp_path / "train" / "b.png")
+    (tmp_path / "train" / "same_size.png").write_bytes(bytes((tmp_path / "train" / "b.png").stat().st_size))
+    shutil.copy(tmp_path / "train" / "b.png", tmp_path / "copy.png")
+    save(noise(8, 8, 3), tmp_path / "other.png")
+    trained = [tmp_path / "gone.png", *(tmp_path / "train").iterdir()]
+    validated = [tmp_path / name for name in ("other.png", "copy.png", "also_gone.png")]
+    assert same_files(validated, trained) == [(tmp_path / "copy.png", tmp_path / "train" / "b.png")]
 
 
 @pytest.mark.parametrize(
@@ -162,6 +220,42 @@ def test_all_missing_lr_files_are_listed(tmp_path: Path) -> None:
     assert second.endswith("DIV2K_valid_LR_unknown/X3: 1 of 1 LR pictures are missing: 0021x3.png")
 
 
+def test_missing_lr_files_can_be_collected_with_other_problems(tmp_path: Path) -> None:
+    div2k(tmp_path, train=(1, 2), scales="23")
+    (tmp_path / "DIV2K_train_LR_unknown/X2/0002x2.png").unlink()
+    problems: list[str] = []
+    sources = find_sources(tmp_path, (2, 3), "unknown", problems=problems)
+    hr = tmp_path / "DIV2K_train_HR/0002.png"
+    assert problems == [f"{tmp_path}/DIV2K_train_LR_unknown/X2/0002x2.png: is missing, the LR of {hr}"]
+    assert [sorted(source.lr) for source in sources] == [[2, 3], [3]]
+
+
+def test_an_hr_picture_is_read_and_held_once_for_all_scales(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(noise(25, 37), tmp_path / "a.png")
+    read: list[Path] = []
+    monkeypatch.setattr(sets, "read_rgb", lambda file: (read.append(file), read_rgb(file))[1])
+    problems: list[str] = []
+    pairs = pairs_by_scale({scale: benchmark_sources(tmp_path, scale) for scale in (2, 3, 4)}, problems)
+    assert (read, problems) == ([tmp_path / "a.png"], [])
+    for scale, (pair,) in pairs.items():
+        np.testing.assert_array_equal(pair.hr, noise(25, 37)[: 25 // scale * scale, : 37 // scale * scale])
+        np.testing.assert_array_equal(pair.lr, make_pair(noise(25, 37), scale).lr)
+    assert np.shares_memory(pairs[2][0].hr, pairs[3][0].hr)
+
+
+def test_all_that_is_wrong_with_validation_pictures_is_collected(tmp_path: Path) -> None:
+    for name in "abc":
+        save(noise(8, 8), tmp_path / "HR" / f"{name}.png")
+    (tmp_path / "HR" / "a.png").write_bytes(b"")
+    save(noise(5, 4), tmp_path / "LR_bicubic" / "X2" / "bx2.png")
+    (tmp_path / "LR_bicubic" / "X2" / "ax2.png").write_bytes(b"")
+    problems: list[str] = []
+    pairs = pairs_by_scale({2: benchmark_sources(tmp_path, 2, problems)}, problems)
+    assert pairs == {2: []}
+    found = sorted(line.removeprefix(f"{tmp_path}/").partition(": ")[0] for line in problems)
+    assert found == ["HR/a.png", "LR_bicubic/X2/ax2.png", "LR_bicubic/X2/bx2.png", "LR_bicubic/X2/cx2.png"]
+
+
 def test_several_sets_in_one_folder_must_be_named_one_by_one(tmp_path: Path) -> None:
     touch(tmp_path, "DF2K/DIV2K_train_HR/0001.png", "DF2K/Flickr2K_HR/000001.png")
     with pytest.raises(DataError, match=r"DF2K: holds several sets \(DIV2K_train_HR, Flickr2K_HR\)"):
@@ -237,10 +331,12 @@ def test_missing_and_misfit_lr_pictures_are_refused(tmp_path: Path) -> None:
         benchmark_pairs(tmp_path, 2)
 
 
-@pytest.mark.parametrize("name", ["", "HR"])
-def test_an_empty_benchmark_is_refused(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "sentence"), [("", "is empty"), ("HR", r"expected pictures in .*HR or in the folder")]
+)
+def test_an_empty_benchmark_is_refused(tmp_path: Path, name: str, sentence: str) -> None:
     (tmp_path / name).mkdir(exist_ok=True)
-    with pytest.raises(DataError, match=r"expected pictures in .*HR or in the folder itself, found none"):
+    with pytest.raises(DataError, match=sentence):
         benchmark_pairs(tmp_path, 2)
 
 

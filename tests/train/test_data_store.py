@@ -19,7 +19,7 @@ from edsr_train.data import store
 from edsr_train.data.in_order import in_order
 from edsr_train.data.pictures import read_rgb
 from edsr_train.data.pixel_file import PixelFile
-from edsr_train.data.store import Collection, Item, UnusablePicturesError, open_collection, problems_of, stamp
+from edsr_train.data.store import Collection, Item, NotStoredError, open_collection, problems_of, stamp
 from photographs import noise, save
 
 
@@ -80,6 +80,25 @@ def test_what_is_stored_can_be_read_where_nothing_can_be_written(folder: Path, t
     before = sorted(os.listdir(tmp_path / "cache"))
     open_collection(tmp_path / "cache", collection(folder), quiet)
     assert sorted(os.listdir(tmp_path / "cache")) == before == [stored.path.name]
+
+
+def test_files_that_nobody_uses_are_removed_when_others_are_made(folder: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    files = {}
+    for recipe in ("old", "used"):
+        files[recipe] = open_collection(cache, collection(folder, recipe=recipe), quiet)[0].path
+    long_ago = time.time() - (store.UNUSED_DAYS + 1) * 86_400
+    for file in files.values():
+        os.utime(file, (long_ago, long_ago))
+    (cache / "mine.txt").touch()
+    os.utime(cache / "mine.txt", (long_ago, long_ago))
+    open_collection(cache, collection(folder, recipe="used"), quiet)
+    assert all(file.exists() for file in files.values())  # nothing was made
+    _, note = open_collection(cache, collection(folder, recipe="new"), quiet)
+    assert note is not None
+    assert note.endswith("; 1 files there were not used for 90 days and are removed")
+    assert [file.exists() for file in files.values()] == [False, True]
+    assert (cache / "mine.txt").exists()
 
 
 def test_other_recipes_and_other_origins_have_their_own_file(folder: Path, tmp_path: Path) -> None:
@@ -209,7 +228,7 @@ def test_a_damaged_file_is_made_again_and_it_is_said(
 def test_all_pictures_that_cannot_be_used_are_named_and_nothing_is_stored(folder: Path, tmp_path: Path) -> None:
     (folder / "0.png").write_text("<html>not found</html>")
     (folder / "2.png").write_bytes((folder / "2.png").read_bytes()[:60])
-    with pytest.raises(UnusablePicturesError, match=r"(?s)0\.png: is .*2\.png: incomplete PNG") as caught:
+    with pytest.raises(NotStoredError, match=r"(?s)0\.png: is .*2\.png: incomplete PNG") as caught:
         open_collection(tmp_path / "cache", collection(folder), quiet)
     assert len(caught.value.problems) == 2
     assert caught.value.sizes == [None, (1, 9), None]
@@ -222,7 +241,7 @@ def test_a_file_that_is_gone_is_one_that_cannot_be_used(folder: Path, tmp_path: 
     some = collection(folder)
     (folder / "1.png").unlink()
     gone = Item("1", (stamp(folder / "1.png"),), some.items[1].make)
-    with pytest.raises(UnusablePicturesError, match=r"1\.png: no such file"):
+    with pytest.raises(NotStoredError, match=r"1\.png: no such file"):
         open_collection(
             tmp_path, Collection(some.origin, some.recipe, some.title, [some.items[0], gone, some.items[2]]), quiet
         )

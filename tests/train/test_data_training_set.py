@@ -1,6 +1,10 @@
 """Patches of LR and HR show the same place and are those of the files; what is wrong is found before the start."""
 
+import contextlib
+import itertools
 import os
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +15,9 @@ from numpy.typing import NDArray
 from edsr_runtime.errors import DataError
 from edsr_runtime.resize import imresize
 from edsr_train.data import training_set
+from edsr_train.data.batches import batches, cut_ahead
 from edsr_train.data.patches import Plan
-from edsr_train.data.pictures import make_pair
+from edsr_train.data.pictures import UnusablePicturesError, make_pair
 from edsr_train.data.selection import Selection
 from edsr_train.data.sets import Source, find_sources
 from edsr_train.data.training_set import TrainingSet, fits, open_training_set
@@ -181,6 +186,62 @@ def test_all_that_is_wrong_with_all_files_is_listed_at_once(tmp_path: Path) -> N
         "/b/LR_unknown/X4/4x4.png",
     ]
     assert "3x2.png: is 8x7 (HxW), expected 8x8 for scale 2" in lines[2]
+
+
+def test_missing_lr_files_are_listed_with_all_other_problems(tmp_path: Path) -> None:
+    names = ("1", "2", "3")
+    save_set(tmp_path / "a", {n: noise(16, 16) for n in names}, {2: {"1": noise(8, 8), "2": noise(8, 7)}})
+    (tmp_path / "a/HR/1.png").write_bytes(b"")
+    problems = ["found before"]
+    sources = find_sources(tmp_path / "a", (2,), "unknown", problems=problems)
+    with pytest.raises(UnusablePicturesError) as caught:
+        open_training_set(sources, (2,), 2, cache=tmp_path / "cache", problems=problems)
+    assert [line.removeprefix(f"{tmp_path}/a/").partition(": ")[0] for line in caught.value.problems] == [
+        "found before",
+        "LR_unknown/X2/3x2.png",
+        "HR/1.png",
+        "LR_unknown/X2/2x2.png",
+    ]
+    save(noise(16, 16), tmp_path / "a/HR/1.png")
+    save(noise(8, 8), tmp_path / "a/LR_unknown/X2/2x2.png")
+    with pytest.raises(UnusablePicturesError, match="found before"):
+        open_training_set(sources, (2,), 2, cache=tmp_path / "cache", problems=problems)
+    assert not any("unknown" in stored.name for stored in (tmp_path / "cache").glob("*.pixels"))  # a part of it only
+
+
+def test_batches_that_are_cut_ahead_are_the_same_in_the_same_order(tmp_path: Path) -> None:
+    data = opened(photographs(tmp_path / "photographs"), tmp_path / "cache", 2, 3)
+    plans = [data.plan(0, update, 3) for update in range(8)]
+    log: list[object] = []
+
+    @contextlib.contextmanager
+    def working() -> Iterator[None]:
+        log.append(threading.current_thread() is threading.main_thread())
+        yield
+
+    marks = itertools.count()
+    waited: list[int] = []
+    ahead = cut_ahead(data, plans, working, lambda: next(marks), lambda batch, mark: waited.append(mark))
+    for number, (batch, plan) in enumerate(zip(ahead, plans, strict=True)):
+        lr, hr = data.cut(plan)
+        assert (batch.scale, torch.equal(batch.lr, lr), torch.equal(batch.hr, hr)) == (plan.scale, True, True)
+        assert waited[-1] == number
+        assert len(log) <= number + 3  # not all of them at once
+    assert (log, waited) == ([False] * 8, list(range(8)))
+
+
+def test_on_a_cpu_batches_are_cut_when_they_are_asked_for(tmp_path: Path) -> None:
+    data = opened(photographs(tmp_path / "photographs"), tmp_path / "cache")
+    asked: list[int] = []
+
+    def plans() -> Iterator[Plan]:
+        for update in range(3):
+            asked.append(update)
+            yield data.plan(0, update, 2)
+
+    with contextlib.closing(batches(data, plans())) as supply:
+        next(supply)
+        assert asked == [0]
 
 
 def test_several_sets_are_one_and_share_what_is_stored_of_each(tmp_path: Path) -> None:

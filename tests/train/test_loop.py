@@ -1,5 +1,7 @@
 """The training loop: a run can be cut anywhere, and what is broken does not spread."""
 
+import itertools
+import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -10,20 +12,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from edsr_runtime.errors import CheckpointError, DataError, NumericalError
+from edsr_runtime.errors import CheckpointError, DataError, EnvironmentUnfitError, NumericalError
 from edsr_runtime.metrics import PROTOCOLS
 from edsr_train.checkpoint import load_network
 from edsr_train.config import TrainConfig
 from edsr_train.data.patches import Plan
-from edsr_train.data.pictures import make_pair
+from edsr_train.data.pictures import Pair, make_pair
 from edsr_train.data.training_set import TrainingSet
 from edsr_train.evaluate import evaluate
-from edsr_train.interrupt import stop_requests
-from edsr_train.loop import Progress, Record, train
+from edsr_train.interrupt import SIGNALS, InterruptedBySignalError, signals_interrupt, stop_requests
+from edsr_train.loop import Ended, Progress, Record, train
 from edsr_train.models import EDSR, EDSRConfig
 from edsr_train.models.branch import SuperResolutionNetwork
 from edsr_train.processes import Processes
 from edsr_train.run_folder import RunFolder
+from edsr_train.updater import Step, Updater
 from edsr_train.validation import Validation
 from tiny_networks import tiny_mdsr
 from tiny_training import options, training_set
@@ -77,8 +80,14 @@ def same(a: Weights, b: Weights) -> bool:
 
 
 def stop_after(count: int) -> Callable[[], bool]:
-    calls = iter([False] * (count - 1) + [True])
-    return lambda: next(calls)
+    """True from the call with this number on."""
+    calls = itertools.count(1)
+    return lambda: next(calls) >= count
+
+
+def noise_pairs(count: int = 1, name: str = "a") -> Validation:
+    rng = np.random.default_rng(3)
+    return Validation({2: [make_pair(rng.integers(0, 256, (32, 36, 3), dtype=np.uint8), 2, name)] * count})
 
 
 def break_updates(monkeypatch: pytest.MonkeyPatch, broken: set[int]) -> None:
@@ -145,10 +154,11 @@ def test_a_stopped_run_says_how_far_it_came(tmp_path: Path) -> None:
     data, folder = training_set(tmp_path), RunFolder(tmp_path / "run")
     network = tiny()
     with folder.locked():
-        assert train(network, options(), data, folder, processes=ALONE, should_stop=stop_after(2)) == 2
+        stopped = train(network, options(), data, folder, processes=ALONE, should_stop=stop_after(2))
+        assert stopped == Ended(2, is_whole=False)
         assert same(last(folder.path)[0].state_dict(), network.state_dict())
         assert not folder.model_file.exists()
-        assert train(tiny(), options(), data, folder, processes=ALONE) == 6
+        assert train(tiny(), options(), data, folder, processes=ALONE) == Ended(6, is_whole=True)
         assert folder.model_file.exists()
 
 
@@ -189,10 +199,112 @@ def test_the_best_weights_are_kept_also_over_a_resume(tmp_path: Path, monkeypatc
     def best() -> dict[str, Any]:
         return load_network(folder.best_file).extra
 
-    run(folder.path, config, validation=validation, should_stop=stop_after(4))
+    run(folder.path, config, validation=validation, should_stop=stop_after(4))  # before the validation of update 4
     assert best() == {"update": 2, "psnr": {"x2": 31.0}, "protocol": "paper-y"}
     resumed(folder.path, config, validation=validation)
     assert best() == {"update": 5, "psnr": {"x2": 31.5}, "protocol": "paper-y"}
+
+
+def test_the_best_begins_anew_where_scores_cannot_be_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = iter([31.0, 19.0, 20.0, 18.0])  # the second: update 1 again, on the other pictures
+    monkeypatch.setattr(Validation, "psnr", lambda *_: {2: next(scores)})
+    folder = RunFolder(tmp_path / "run")
+    run(folder.path, options(updates=1), validation=noise_pairs())
+    notes = Notes()
+    resumed(folder.path, options(updates=3, validate_every=1), validation=noise_pairs(name="b"), watchers=(notes,))
+    assert load_network(folder.best_file).extra == {"update": 2, "psnr": {"x2": 20.0}, "protocol": "paper-y"}
+    assert {record.validation for record in notes.records} == {noise_pairs(name="b").fingerprint}
+
+
+def test_a_fingerprint_changes_with_what_scores_depend_on() -> None:
+    (pair,) = noise_pairs().pairs[2]
+    brighter = Pair(pair.name, pair.lr, pair.hr + 1)
+    variants = [
+        Validation({2: [pair]}),
+        Validation({2: [pair]}, PROTOCOLS["paper-div2k"]),
+        Validation({2: [pair, pair]}),
+        Validation({2: [brighter]}),
+        Validation({3: [pair]}),
+    ]
+    assert len({each.fingerprint for each in variants}) == len(variants)
+    assert noise_pairs().fingerprint == variants[0].fingerprint
+    strided = Pair(pair.name, pair.lr, np.repeat(pair.hr, 2, axis=1)[:, ::2])  # the same pixels, not in one piece
+    assert Validation({2: [strided]}).fingerprint == variants[0].fingerprint
+
+
+def test_a_kill_in_a_validation_loses_neither_the_updates_nor_the_validation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes, whole = Notes(), Notes()
+    config = options(updates=6, validate_every=3)
+    expected = run(tmp_path / "whole", config, validation=noise_pairs(), watchers=(whole,))
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Validation, "psnr", killed)
+        run(tmp_path / "run", config, validation=noise_pairs(), watchers=(notes,))
+    assert (last(tmp_path / "run")[1]["updates"], notes.records) == (3, [])
+    again = resumed(tmp_path / "run", config, validation=noise_pairs(), watchers=(notes,))
+    assert same(again, expected)
+    assert [(r.update, r.psnr, r.loss) for r in notes.records] == [(r.update, r.psnr, r.loss) for r in whole.records]
+    files = [load_network(RunFolder(tmp_path / name).best_file) for name in ("whole", "run")]
+    assert files[0].extra == files[1].extra
+    assert same(*(file.network.state_dict() for file in files))
+
+
+def test_a_validation_can_be_stopped_and_is_made_up_for(tmp_path: Path) -> None:
+    data, folder, config = training_set(tmp_path), RunFolder(tmp_path / "run"), options(updates=4)
+    notes = Notes()
+    scored: list[bool] = []
+
+    def in_validation() -> bool:
+        """Asked after each of four updates, then before each of three pictures."""
+        scored.append(len(scored) >= 5)
+        return scored[-1]
+
+    arguments: dict[str, Any] = {"processes": ALONE, "validation": noise_pairs(3), "watchers": (notes,)}
+    with folder.locked():
+        ended = train(tiny(), config, data, folder, **arguments, should_stop=in_validation)
+    assert (ended, notes.records, len(scored)) == (Ended(4, is_whole=False), [], 6)
+    assert not folder.model_file.exists()
+    resumed(folder.path, config, validation=noise_pairs(3), watchers=(notes,))
+    assert [(record.update, record.psnr is not None) for record in notes.records] == [(4, True)]
+    assert load_network(folder.model_file).extra == {"update": 4}
+
+
+def test_the_checkpoint_comes_before_whoever_might_fail(tmp_path: Path) -> None:
+    class Broken(Notes):
+        def recorded(self, record: Record, _: SuperResolutionNetwork) -> None:
+            raise RuntimeError("a bug")
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        run(tmp_path / "run", options(updates=2), watchers=(Broken(),))
+    assert last(tmp_path / "run")[1]["updates"] == 2
+
+
+def test_every_file_of_weights_says_what_the_run_began_with(tmp_path: Path) -> None:
+    init = {"file": "x2.pt", "sha256": "00" * 32}
+    run(tmp_path / "run", options(updates=2), validation=noise_pairs(), init=init)
+    folder = RunFolder(tmp_path / "run")
+    assert load_network(folder.model_file).extra == {"update": 2, "init": init}
+    assert load_network(folder.best_file).extra["init"] == init
+    assert last(folder.path)[1]["init"] == init
+
+
+def test_a_validation_picture_that_does_not_fit_is_found_before_the_first_update(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_large(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+    monkeypatch.setattr("edsr_train.validation.super_resolve", too_large)
+    notes = Notes()
+    sentence = r"the validation picture a, 16x18 LR \(HxW\) at x2, taken whole, does not fit into the GPU's memory\. "
+    with pytest.raises(EnvironmentUnfitError, match=sentence + "Validate on smaller pictures"):
+        run(tmp_path / "run", options(), validation=noise_pairs(), watchers=(notes,))
+    assert notes.progress == []
 
 
 def test_an_update_with_a_loss_of_nan_is_skipped_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,6 +333,21 @@ def test_ten_bad_updates_in_a_row_stop_the_run(tmp_path: Path, monkeypatch: pyte
     network, state = last(tmp_path / "run")
     assert state["updates"] == 12
     assert all(torch.isfinite(value).all() for value in network.state_dict().values())
+
+
+def test_updates_that_only_lower_the_scale_of_the_loss_do_not_stop_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    update, notes = Updater.update, Notes()
+
+    def rescaled(self: Updater, number: int, *batch: Any) -> Step:
+        return Step(7.0, is_done=False, is_rescaled=True) if number < 15 else update(self, number, *batch)
+
+    monkeypatch.setattr(Updater, "update", rescaled)
+    run(tmp_path / "run", options(updates=16, log_every=16), watchers=(notes,))
+    (record,) = [record for record in notes.records if record.update == 16]
+    assert sum(each.rescaled for each in notes.records) == 15
+    assert (record.skipped, np.isfinite(record.loss)) == (0, True)
 
 
 def test_nine_bad_updates_in_a_row_do_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -261,26 +388,49 @@ def test_validation_leaves_the_run_alone(tmp_path: Path) -> None:
     assert same(run(tmp_path / "b", config, validation=validation), plain)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_signal_asks_and_the_second_acts(number: signal.Signals) -> None:
-    before = signal.getsignal(number)
-    heard: list[int] = []
-    signal.signal(number, lambda got, _: heard.append(got))
+@pytest.mark.parametrize("number", SIGNALS)
+def test_the_first_signal_asks_and_says_so(number: signal.Signals, capfd: pytest.CaptureFixture[str]) -> None:
+    with stop_requests("stopping: wait") as stop:
+        assert not stop
+        signal.raise_signal(number)
+        assert stop
+        assert stop.exit_code == 128 + number
+        signal.raise_signal(signal.SIGTERM)  # as torchrun does, for each of its own reasons
+        signal.raise_signal(signal.SIGHUP)
+        assert stop.exit_code == 128 + number
+    assert capfd.readouterr().err == "\nstopping: wait\n"
+
+
+def test_a_second_ctrl_c_ends_at_once_but_not_under_torchrun() -> None:
+    with pytest.raises(InterruptedBySignalError) as caught, stop_requests():
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)
+    assert caught.value.exit_code == 130
+    with stop_requests(twice_ends=False) as stop:
+        for _ in range(3):
+            signal.raise_signal(signal.SIGINT)
+        assert stop.exit_code == 130
+
+
+def test_before_training_a_signal_ends_at_once() -> None:
+    for number in SIGNALS:
+        with pytest.raises(InterruptedBySignalError) as caught, signals_interrupt():
+            os.kill(os.getpid(), number)
+        assert caught.value.exit_code == 128 + number
+
+
+def test_what_nohup_ignores_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with stop_requests() as stop:
+        with stop_requests() as stop, signals_interrupt():
+            signal.raise_signal(signal.SIGHUP)
             assert not stop
-            signal.raise_signal(number)
-            assert stop
-            assert stop.exit_code == 128 + number
-            assert heard == []
-            signal.raise_signal(number)
-            assert heard == [number]
     finally:
-        signal.signal(number, before)
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_handlers_are_as_before_after_the_block() -> None:
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    before = [signal.getsignal(number) for number in SIGNALS]
     with stop_requests():
         assert signal.getsignal(signal.SIGINT) is not before[0]
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+    assert [signal.getsignal(number) for number in SIGNALS] == before

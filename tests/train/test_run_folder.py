@@ -1,6 +1,7 @@
 """The folder of a run: three checkpoints and the best, nothing half written, nobody else's."""
 
 import errno
+import fcntl
 import os
 import resource
 import subprocess
@@ -130,6 +131,7 @@ def test_beginning_anew_removes_what_the_old_run_left_and_nothing_else(tmp_path:
     folder.log_file.write_text("{}\n")
     (tmp_path / "run" / "notes.txt").write_text("mine")
     (tmp_path / "run" / "checkpoints" / ".update-2.pt.77.partial").write_text("half")
+    (tmp_path / "run" / "checkpoints" / "update-00000002.pt.damaged").write_text("half")
     begun(tmp_path / "run")
     left = {file.name for file in (tmp_path / "run").rglob("*") if file.is_file()}
     assert left == {"config.yaml", "notes.txt", ".lock"}
@@ -138,21 +140,107 @@ def test_beginning_anew_removes_what_the_old_run_left_and_nothing_else(tmp_path:
 def test_a_folder_that_cannot_take_the_run_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(EdsrError, match="file: is a file, expected a folder"):
-        RunFolder(tmp_path / "file").check(resume=False, overwrite=False)
+        RunFolder(tmp_path / "file").check("new")
+    with pytest.raises(EdsrError, match="file: is a file, expected a folder"), RunFolder(tmp_path / "file").locked():
+        pass
+    mine = RunFolder(tmp_path / "mine")
     (tmp_path / "mine").mkdir()
-    RunFolder(tmp_path / "mine").check(resume=False, overwrite=False)
+    assert mine.check("new") is False
     (tmp_path / "mine" / "photo.png").write_text("")
     with pytest.raises(EdsrError, match="mine: is not empty"):
-        RunFolder(tmp_path / "mine").check(resume=False, overwrite=False)
+        mine.check("new")
+    with pytest.raises(EdsrError, match="mine: is not empty"):
+        mine.check("resume-or-begin")
     with pytest.raises(EdsrError, match="mine: holds no run that could be replaced"):
-        RunFolder(tmp_path / "mine").check(resume=False, overwrite=True)
+        mine.check("overwrite")
     (tmp_path / "mine" / "config.yaml").write_text("model: llama\n")  # somebody else's
     with pytest.raises(EdsrError, match="mine: holds no run that could be replaced"):
-        RunFolder(tmp_path / "mine").check(resume=False, overwrite=True)
+        mine.check("overwrite")
     with pytest.raises(EdsrError, match="mine: holds no checkpoint to go on from"):
-        RunFolder(tmp_path / "mine").check(resume=True, overwrite=False)
-    with pytest.raises(EdsrError, match="give one of them"):
-        RunFolder(tmp_path / "mine").check(resume=True, overwrite=True)
+        mine.check("resume")
+
+
+def test_a_run_goes_on_where_it_has_a_checkpoint_and_begins_where_not(tmp_path: Path) -> None:
+    assert RunFolder(tmp_path / "run").check("resume-or-begin") is False
+    folder = begun(tmp_path / "run")
+    assert folder.check("resume-or-begin") is False  # it was killed before its first checkpoint
+    assert folder.check("overwrite") is False
+    with pytest.raises(EdsrError, match="run: holds a run that has no checkpoint yet"):
+        folder.check("new")
+    folder.save(1, tiny_edsr(), {})
+    assert folder.check("resume-or-begin") is True
+    assert folder.check("resume") is True
+    assert folder.check("overwrite") is False
+    with pytest.raises(EdsrError, match=r"run: is not empty\. Go on from it with --resume"):
+        folder.check("new")
+    folder.config_file.unlink()
+    with pytest.raises(EdsrError, match=r"config\.yaml: is missing"):
+        folder.check("resume-or-begin")
+
+
+def test_a_start_that_failed_leaves_everything_as_it_was(tmp_path: Path) -> None:
+    for folder in (RunFolder(tmp_path / "a" / "b" / "run"), RunFolder(tmp_path)):
+        with pytest.raises(DataError), folder.locked():
+            raise DataError("no pictures")
+        assert list(tmp_path.iterdir()) == []
+    (tmp_path / "run").mkdir()
+    with pytest.raises(DataError), RunFolder(tmp_path / "run").locked():
+        raise DataError("no pictures")
+    assert list(tmp_path.rglob("*")) == [tmp_path / "run"]  # the user's own
+
+
+def test_what_a_failed_start_left_is_not_in_the_way(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    for name in (".lock", "problems.txt", ".config.yaml.partial", "checkpoints/.update-00000001.pt.7.partial"):
+        (tmp_path / "run" / name).write_text("")
+    assert folder.check("new") is False
+    (tmp_path / "run" / "checkpoints" / "mine.txt").write_text("")
+    with pytest.raises(EdsrError, match="is not empty"):
+        folder.check("new")
+
+
+def test_a_lock_is_not_that_of_a_folder_that_was_removed_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, flock, seen = RunFolder(tmp_path / "run"), fcntl.flock, []
+
+    def removed_first(lock: IO[str], how: int) -> None:
+        flock(lock, how)
+        if not seen:  # the other process gives up between open and flock
+            seen.append(lock)
+            (tmp_path / "run" / ".lock").unlink()
+
+    monkeypatch.setattr(fcntl, "flock", removed_first)
+    with folder.locked():
+        monkeypatch.undo()
+        with pytest.raises(EdsrError, match="another process is training there"), RunFolder(folder.path).locked():
+            pass
+
+
+def test_a_file_system_without_locks_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    said: list[str] = []
+    with RunFolder(tmp_path / "run").locked(said.append):
+        pass
+    assert said == [
+        f"{tmp_path}/run: the file system has no locks (Function not implemented). Let no other run begin there"
+    ]
+
+
+def test_a_run_is_finished_when_weights_and_summary_are_those_of_its_end(tmp_path: Path) -> None:
+    folder = begun(tmp_path / "run")
+    assert not folder.is_finished(6)
+    folder.save_weights(folder.model_file, tiny_edsr(), {"update": 2})
+    folder.write_text(folder.summary_file, '{"updates": 6}')
+    assert not folder.is_finished(6)  # the weights of a shorter run, which was made longer
+    folder.save_weights(folder.model_file, tiny_edsr(), {"update": 6})
+    assert folder.is_finished(6)
+    folder.write_text(folder.summary_file, '{"updates": 3}')
+    assert not folder.is_finished(6)
 
 
 def test_a_folder_that_cannot_be_written_to_is_one_sentence(tmp_path: Path) -> None:

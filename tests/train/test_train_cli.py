@@ -1,10 +1,13 @@
 """The command ``edsr-train``: runs that begin, go on and are refused, and scores of a checkpoint."""
 
+import functools
+import hashlib
 import importlib.util
 import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +26,7 @@ from edsr_runtime.metrics import PROTOCOLS
 from edsr_train.checkpoint import load_network, save_checkpoint
 from edsr_train.cli import main
 from edsr_train.config import DataConfig, TrainConfig
+from edsr_train.data import training_set
 from edsr_train.data.sets import benchmark_pairs
 from edsr_train.data.training_set import TrainingSet
 from edsr_train.evaluate import evaluate, evaluate_bicubic, mean_psnr
@@ -30,6 +34,7 @@ from edsr_train.journal import read_journal
 from edsr_train.models import EDSR, MDSR, EDSRConfig, MDSRConfig
 from edsr_train.run_config import parse, read_base
 from edsr_train.run_folder import RunFolder
+from edsr_train.voice import Voice
 from tiny_training import save_noise
 
 SIZES = ("--net", "n_resblocks=1", "--net", "n_feats=8")
@@ -220,6 +225,149 @@ def test_twenty_updates_a_kill_and_twenty_more_are_forty_in_one_go(tmp_path: Pat
     assert same(weights(tmp_path / "cut"), weights(tmp_path / "whole"))
 
 
+def test_one_command_begins_a_run_and_goes_on_with_it(tmp_path: Path, photographs: Path) -> None:
+    whole, out = tmp_path / "whole", tmp_path / "run"
+    fitted("--data", photographs, "-o", whole, *NEW)
+    command = ("--data", photographs, "-o", out, *NEW, "--config", whole / "config.yaml", "--resume-or-begin")
+    fitted(*command, "--updates", "2")
+    result = fitted(*command)
+    assert f"resumed: {out}/checkpoints/update-00000002.pt at update 2 of 6" in result.stdout
+    assert same(weights(out), weights(whole))
+    assert f"{out}: all 6 updates are done already" in fitted(*command).stdout
+    refused = fit(*command, "--lr", "0.002")
+    assert (refused.exit_code, "lr is 0.001 there, which --lr 0.002 contradicts" in refused.stderr) == (2, True)
+    refused = fit("-o", out, "--resume-or-begin", "--config", "edsr", "--data", photographs)
+    assert (refused.exit_code, "which --config edsr contradicts" in refused.stderr) == (2, True)
+
+
+def test_a_damaged_checkpoint_is_set_aside_for_the_one_before(tmp_path: Path, photographs: Path) -> None:
+    whole, out = tmp_path / "whole", tmp_path / "run"
+    fitted("--data", photographs, "-o", whole, *NEW)
+    fitted("--data", photographs, "-o", out, *NEW)
+    before, newest = RunFolder(out).checkpoints()
+    contents = bytearray(newest.read_bytes())
+    contents[len(contents) // 2] ^= 1
+    newest.write_bytes(contents)
+    result = fitted("-o", out, "--resume")
+    assert re.search(rf"{newest}: .*\. Going on from the checkpoint before it", result.stdout)
+    assert f"resumed: {before} at update 4 of 6" in result.stdout
+    assert same(weights(out), weights(whole))
+    assert newest.with_name("update-00000006.pt.damaged").read_bytes() == contents
+    assert RunFolder(out).checkpoints() == [before, newest]
+    for file in (before, newest):
+        file.write_bytes(b"")
+    refused = fit("-o", out, "--resume")
+    assert (refused.exit_code, f"{newest}: is empty" in refused.stderr) == (2, True)
+
+
+def test_a_configuration_that_was_edited_is_not_believed(tmp_path: Path, photographs: Path) -> None:
+    out = tmp_path / "a"
+    fitted("--data", photographs, "-o", out, *NEW, "--updates", "2")
+    file = RunFolder(out).config_file
+    text = file.read_text()
+    file.write_text(text.replace("lr: 0.001", "lr: 0.002").replace("n_feats: 8", "n_feats: 9"))
+    refused = fit("-o", out, "--resume", "--updates", "4")
+    differing = "n_feats is 9 there and 8 in update-00000002.pt; lr is 0.002 there and 0.001 in update-00000002.pt"
+    advice = "Put it back, or begin a new run with --init"
+    assert refused.stderr == f"error: {file}: was changed since the run began: {differing}. {advice}\n"
+    assert refused.exit_code == 2
+    file.write_text(text.replace("updates: 2 ", "updates: 4 "))
+    result = fitted("-o", out, "--resume")
+    assert f"{file}: updates is 4 there and 2 in update-00000002.pt, which is taken" in result.stdout
+    assert training_state(out)["updates"] == 4
+
+
+def test_another_validation_begins_anew_with_the_best(tmp_path: Path, photographs: Path) -> None:
+    out, easy, hard = tmp_path / "a", tmp_path / "easy", save_noise(tmp_path / "hard", count=1)
+    easy.mkdir()
+    Image.fromarray(np.full((40, 40, 3), 128, np.uint8)).save(easy / "flat.png")
+    fitted("--data", photographs, "--val", easy, "-o", out, *NEW, "--updates", "2")
+    best = RunFolder(out).best_file
+    high = load_network(best).extra["psnr"]["x2"]
+    result = fitted("-o", out, "--resume", "--val", hard, "--updates", "4")
+    said = "validation: other pictures or another protocol than before, so the best weights are chosen anew"
+    assert said in result.stdout.splitlines()
+    low = load_network(best).extra
+    assert low["psnr"]["x2"] < high
+    summary = json.loads(RunFolder(out).summary_file.read_text())
+    assert summary["best_validation"] == {"update": low["update"], "psnr": low["psnr"]}
+    again = fitted("-o", out, "--resume", "--updates", "6")
+    assert said not in again.stdout
+    assert "update 4/6" not in again.stdout  # that validation was done
+    assert load_network(best).extra["psnr"]["x2"] >= low["psnr"]["x2"]
+
+
+@pytest.mark.parametrize("again", [(), ("--overwrite",), ("--resume",), ("--resume-or-begin",)], ids=str)
+def test_of_two_runs_in_one_folder_the_second_is_refused_before_it_touches_anything(
+    tmp_path: Path, photographs: Path, monkeypatch: pytest.MonkeyPatch, again: tuple[str, ...]
+) -> None:
+    out, tried = tmp_path / "a", []
+    new = ("--data", photographs, *NEW, "--updates", "1")
+    if again:
+        fitted("-o", out, *new)
+    arguments = ("-o", out, *(("--updates", "2") if again == ("--resume",) else new), *again)
+    begin = training_set.prepare
+
+    def while_it_prepares(*rest: Any) -> Any:
+        monkeypatch.undo()
+        before = sorted(out.rglob("*"))
+        second = fit(*arguments)
+        tried.append((second.exit_code, second.stderr, sorted(out.rglob("*")) == before))
+        return begin(*rest)
+
+    if again != ("--resume-or-begin",):  # which has nothing left to do there
+        monkeypatch.setattr(training_set, "prepare", while_it_prepares)
+        fitted(*arguments)
+        sentence = f"error: {out}: another process is training there. Wait, or choose another\n"
+        assert tried == [(2, sentence, True)]
+    with RunFolder(out).locked():
+        assert fit(*arguments).exit_code == 2
+    assert RunFolder(out).model_file.exists()
+
+
+def test_a_signal_before_training_ends_at_once_with_its_code(
+    tmp_path: Path, photographs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        with monkeypatch.context() as patch:
+            killed = functools.partial(signal.raise_signal, number)
+            patch.setattr("edsr_train.fit.open_training_set", lambda *_, killed=killed, **__: killed())
+            result = fit("--data", photographs, "-o", tmp_path / "a", *NEW)
+        assert (result.exit_code, result.stderr) == (128 + number, "interrupted; no unfinished file is left behind\n")
+        assert not (tmp_path / "a").exists()
+
+
+def test_a_closed_pipe_ends_with_a_checkpoint(
+    tmp_path: Path, photographs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = TrainingSet.plan
+
+    def cut(self: TrainingSet, seed: int, update: int, batch: int) -> Any:
+        if update == 2:
+            voices[0].is_cut = True
+        return plan(self, seed, update, batch)
+
+    voices: list[Voice] = []
+    monkeypatch.setattr(Voice, "__init__", lambda self: (voices.append(self), setattr(self, "is_cut", False))[1])
+    monkeypatch.setattr(TrainingSet, "plan", cut)
+    result = fit("--data", photographs, "-o", tmp_path / "a", *NEW)
+    assert result.exit_code == 128 + signal.SIGPIPE
+    assert training_state(tmp_path / "a")["updates"] == 3
+
+
+def test_a_full_disk_at_the_beginning_is_not_in_the_way_of_the_next_start(
+    tmp_path: Path, photographs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", full)
+        result = fit("--data", photographs, "-o", tmp_path / "a", *NEW)
+    assert (result.exit_code, "config.yaml: cannot be written (No space left on device)" in result.stderr) == (2, True)
+    assert not (tmp_path / "a").exists()
+
+
 def test_resuming_a_finished_run_says_so_and_changes_nothing(tmp_path: Path, photographs: Path) -> None:
     out = tmp_path / "a"
     fitted("--data", photographs, "-o", out, *NEW)
@@ -318,7 +466,17 @@ def test_a_checkpoint_without_training_state_cannot_be_resumed(
     [
         ((), "-o is missing: give the folder that takes the run"),
         (("-o", "a", "--resume"), "a: holds no checkpoint to go on from"),
-        (("-o", "a", "--resume", "--overwrite"), "give one of them"),
+        (("-o", "a", "--resume", "--overwrite"), "--resume and --overwrite contradict each other: give one of them"),
+        (("-o", "a", "--resume-or-begin", "--overwrite"), "give one of them"),
+        (("-o", "a", "--resume", "--print-config"), "a: holds no checkpoint to go on from"),
+        (("--resume", "--print-config"), "-o is missing"),
+        (("-o", "a", "--scale", "2", "--seed", str(2**64)), "the seed is 18446744073709551616, expected 0 to"),
+        (("-o", "a", "--scale", "2", "--updates", "1.5"), "'1.5' is not a whole number"),
+        (("-o", "a", "--config", "mdsr-baseline", "--scale", "2"), "scale is 2, but this network has a list of scales"),
+        (("-o", "a", "--scale", "2", "--data", ""), "--data is given nothing"),
+        (("-o", "a", "--scale", "2", "--data", "nowhere"), "nowhere: there is no such folder"),
+        (("-o", "photo graphs/a", "--scale", "2"), "-o photo graphs/a: lies in .*photo graphs, where all pictures are"),
+        (("-o", "a", "--scale", "2", "--cache", "photo graphs/a"), "--cache photo graphs/a: lies in .*photo graphs"),
         (("-o", "a", "--resume", "--config", "edsr"), "leave --config and --init away"),
         (("-o", "a"), "--scale is missing: give 2, 3 or 4"),
         (("-o", "a", "--scale", "2", "--lr", "-1"), "the learning rate is -1"),
@@ -359,15 +517,81 @@ def test_numbers_of_a_published_set_train_and_validate(tmp_path: Path) -> None:
     assert "validation: 1 pictures of 3-3, x2" in result.stdout
     assert "data: 2 of 2 pictures" in result.stdout
     refused = fit("--data", root, "--train", "1-3", "--val", "3-3", "-o", tmp_path / "b", *NEW)
-    sentence = "--val 3-3: 1 of its pictures are trained on too. Give --train the others"
+    sentence = "--val 3-3: 1 of its pictures are trained on too (0003.png). Give --train the others"
     assert (refused.exit_code, sentence in refused.stderr) == (2, True)
 
 
 def test_a_validation_picture_too_small_to_be_scored_is_found_before_training(
     tmp_path: Path, photographs: Path
 ) -> None:
-    result = fit("--data", photographs, "--val", photographs, "-o", tmp_path / "a", *NEW)
-    assert (result.exit_code, "tiny: SSIM needs at least 11 pixels" in result.stderr) == (2, True)
+    val = save_noise(tmp_path / "val", count=1, hw=(16, 20))
+    result = fit("--data", photographs, "--val", val, "--protocol", "paper-div2k", "-o", tmp_path / "a", *NEW)
+    assert (result.exit_code, "0: nothing is left of 16x20 (HxW) after shaving 8" in result.stderr) == (2, True)
+    assert not (tmp_path / "a").exists()
+
+
+def test_pictures_that_are_trained_on_too_are_no_validation(tmp_path: Path, photographs: Path) -> None:
+    val = save_noise(tmp_path / "val", count=1)
+    shutil.copy(photographs / "b.png", val / "renamed.png")
+    result = fit("--data", photographs, "--val", val, "-o", tmp_path / "a", *NEW)
+    sentence = f"--val {val}: 1 of its pictures are trained on too (renamed.png is {photographs}/b.png). "
+    assert (result.exit_code, sentence in result.stderr) == (2, True)
+    assert not (tmp_path / "a").exists()
+
+
+def test_all_kinds_of_problems_are_listed_at_once_and_all_of_them_in_a_file(tmp_path: Path) -> None:
+    hr, lr = tmp_path / "set" / "HR", tmp_path / "set" / "LR_bicubic" / "X2"
+    save_noise(hr, count=24, hw=(32, 32))
+    save_noise(lr, count=24, hw=(16, 16))
+    for index in range(24):
+        (lr / f"{index}.png").rename(lr / f"{index}x2.png")
+    (lr / "0x2.png").unlink()
+    save_noise(tmp_path / "wrong", count=1, hw=(15, 16))
+    shutil.copy(tmp_path / "wrong" / "0.png", lr / "1x2.png")
+    for index in range(2, 24):
+        (hr / f"{index}.png").write_bytes(b"")
+    val = save_noise(tmp_path / "val", count=1, seed=8)
+    (val / "bad.png").write_text("<html>")
+    out = tmp_path / "runs" / "a"
+    result = fit("--data", tmp_path / "set", "--val", val, "-o", out, *NEW)
+    assert result.exit_code == 2
+    head, *lines, more = result.stderr.splitlines()
+    assert head == "error: 25 of the pictures cannot be used:"
+    assert lines[0] == f"{lr}/0x2.png: is missing, the LR of {hr}/0.png"
+    assert lines[1].startswith(f"{val}/bad.png: ")
+    assert (len(lines), more) == (20, f"and 5 more; all of them are in {out}/problems.txt")
+    listed = (out / "problems.txt").read_text().splitlines()
+    assert listed[:20] == lines
+    assert any(line.startswith(f"{lr}/1x2.png: is 15x16 (HxW), expected 16x16") for line in listed)
+    assert {file.name for file in out.iterdir()} == {"problems.txt"}
+
+    fitted("--data", save_noise(tmp_path / "good"), "-o", out, *NEW)  # it is not in the way
+    assert not (out / "problems.txt").exists()
+
+
+def test_what_is_left_out_is_said(tmp_path: Path, photographs: Path) -> None:
+    (photographs / "moving.gif").touch()
+    result = fitted("--data", photographs, "-o", tmp_path / "a", *NEW)
+    assert f"data: {photographs}: 1 files are no pictures that are taken: 1 .gif" in result.stdout.splitlines()
+
+
+def test_a_link_to_a_set_can_be_resumed(tmp_path: Path, photographs: Path) -> None:
+    (tmp_path / "DIV2K_train_HR").symlink_to(photographs)
+    fitted("--data", tmp_path / "DIV2K_train_HR", "-o", tmp_path / "a", *NEW, "--updates", "2")
+    fitted("-o", tmp_path / "a", "--resume", "--updates", "4")
+    stored = read_base(str(RunFolder(tmp_path / "a").config_file))["data"]["data"]
+    assert stored == [str(tmp_path / "DIV2K_train_HR")]
+
+
+def test_a_network_that_this_machine_cannot_hold_is_refused(
+    tmp_path: Path, photographs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edsr_train.start.machine_memory", lambda: 2 * 10**9)
+    arguments = ("--data", photographs, "-o", tmp_path / "a", "--scale", "2", "--net", "n_resblocks=8")
+    result = fit(*arguments, "--net", "n_feats=1024")
+    # 16 convolutions of 1024 x 1024 x 9, one after the blocks, four times one in the tail: 198 million weights
+    assert "weights, gradients and Adam's moments need 3 GB, and this machine has 2." in result.stderr
+    assert result.exit_code == 4
     assert not (tmp_path / "a").exists()
 
 
@@ -396,6 +620,14 @@ def test_a_larger_scale_begins_with_the_body_of_a_trained_x2(tmp_path: Path, pho
     torch.manual_seed(0)  # the default seed
     fresh = EDSR(EDSRConfig(4, 1, 8, 0.5)).state_dict()
     assert same({k: v for k, v in weights(x4).items() if k not in taken}, {k: fresh[k] for k in fresh.keys() - taken})
+
+    init = {"file": "x2.pt", "sha256": hashlib.sha256(x2.read_bytes()).hexdigest()}
+    assert loaded.extra["init"] == training_state(x4)["init"] == init
+    assert json.loads(RunFolder(x4).summary_file.read_text())["init"] == init
+    first_line = RunFolder(x4).config_file.read_text().splitlines()[0]
+    assert first_line == f"# begun with the weights of x2.pt, SHA-256 {init['sha256']}"
+    fitted("-o", x4, "--resume", "--updates", "2")
+    assert RunFolder(x4).config_file.read_text().splitlines()[0] == first_line
 
     again, newest = tmp_path / "again", RunFolder(x4).checkpoints()[-1]
     result = fitted("--data", photographs, "-o", again, "--init", newest, *STILL)
@@ -429,7 +661,7 @@ def test_options_are_those_of_the_configurations_with_their_texts() -> None:
         for name, field in config_type.__dataclass_fields__.items():
             assert (options[name].help or "").startswith(field.metadata["help"])
     shown = edsr_train("fit", "--help").stdout
-    assert re.search(r"--patch N\s+Side of a training patch, LR pixels\.\s+\[48;\s+edsr-small:\s+32\]", shown)
+    assert re.search(r"--patch N\s+Side of a training patch, LR pixels\.\s+\[48;\s+edsr-small:\s+32", shown)
 
 
 BOTH = ("paper-y", "paper-div2k")
@@ -461,6 +693,7 @@ def test_eval_prints_the_scores_of_every_picture(
     labels = ["a", "b", "mean of 2"]
     wanted = [f"{label} {' '.join(cells)}" for label, *cells in zip(labels, *expected, strict=True)]
     assert [" ".join(row.split()) for row in rows] == wanted
+    assert {len(row) for row in rows} == {len(columns)}
 
 
 def test_eval_uses_stored_lr_pictures_and_says_so(tmp_path: Path) -> None:
@@ -470,7 +703,38 @@ def test_eval_uses_stored_lr_pictures_and_says_so(tmp_path: Path) -> None:
         (tmp_path / "set" / folder).mkdir(parents=True)
         Image.fromarray(pixels).save(tmp_path / "set" / folder / name)
     result = edsr_train("eval", "--ckpt", tmp_path / "net.pt", "--data", tmp_path / "set")
-    assert result.stdout.splitlines()[0].endswith(f"LR: {tmp_path}/set/LR_bicubic/X2")
+    assert result.stdout.splitlines()[0].endswith(f"LR: files of {tmp_path}/set/LR_bicubic")
+
+
+def test_eval_of_a_published_set_names_where_lr_is_from(tmp_path: Path) -> None:
+    save_tiny(tmp_path / "net.pt")
+    save_noise(tmp_path / "DIV2K" / "DIV2K_valid_HR", count=1)
+    lr = save_noise(tmp_path / "DIV2K" / "DIV2K_valid_LR_bicubic" / "X2", count=1, hw=(20, 24))
+    (lr / "0.png").rename(lr / "0x2.png")
+    result = edsr_train("eval", "--ckpt", tmp_path / "net.pt", "--data", tmp_path / "DIV2K")
+    assert result.stdout.splitlines()[0].endswith(f"LR: files of {tmp_path}/DIV2K/DIV2K_valid_LR_bicubic")
+    made = edsr_train("eval", "--ckpt", tmp_path / "net.pt", "--data", lr)
+    assert made.exit_code == 2  # an LR folder is no set
+
+
+def test_eval_prints_the_psnr_of_equal_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_tiny(tmp_path / "net.pt")
+    data = save_noise(tmp_path / "set", count=1)
+    (pair,) = benchmark_pairs(data, 2)
+    monkeypatch.setattr("edsr_train.evaluate.super_resolve", lambda *_: pair.hr)
+    result = edsr_train("eval", "--ckpt", tmp_path / "net.pt", "--data", data, "--protocol", "paper-y")
+    assert result.exit_code == 0
+    assert [line.split() for line in result.stdout.splitlines()[-2:]] == [
+        ["0", "inf", "1.0000"],
+        ["mean", "of", "1", "inf", "1.0000"],
+    ]
+
+
+def test_ctrl_c_ends_eval_with_its_code(tmp_path: Path, photographs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_tiny(tmp_path / "net.pt")
+    monkeypatch.setattr("edsr_train.data.sets.pairs_of", lambda *_: signal.raise_signal(signal.SIGINT))
+    result = edsr_train("eval", "--ckpt", tmp_path / "net.pt", "--data", photographs)
+    assert result.exit_code == 130
 
 
 def test_eval_of_mdsr_needs_a_scale(tmp_path: Path, photographs: Path) -> None:

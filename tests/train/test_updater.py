@@ -1,13 +1,17 @@
 """One update: Adam's own arithmetic, and nothing else of the network is touched."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from edsr_runtime.errors import EnvironmentUnfitError
+from edsr_train.compiling import check_compiler
 from edsr_train.models.branch import SuperResolutionNetwork
 from edsr_train.processes import Processes
+from edsr_train.tf32 import allow_tf32, is_tf32_allowed, tf32
 from edsr_train.updater import Updater
 from tiny_networks import tiny_edsr, tiny_mdsr
 from tiny_training import options
@@ -35,7 +39,7 @@ def test_updates_are_those_of_adam_on_the_chosen_loss(loss: str, clip: float) ->
     moments = [(torch.zeros_like(p), torch.zeros_like(p)) for p in parameters]
     for step in range(3):
         lr, hr = batch(2, step)
-        found, is_done = updater.update(step, lr, hr, 2)
+        found, is_done, _ = updater.update(step, lr, hr, 2)
         difference = reference(lr) - hr
         error = difference.abs().mean() if loss == "l1" else difference.square().mean()
         assert (found, is_done) == (pytest.approx(error.item(), rel=1e-5), True)
@@ -69,7 +73,7 @@ def test_mdsr_updates_one_scale_and_leaves_weights_and_moments_of_the_others(cha
     names = [name for name, p in network.named_parameters() if p.requires_grad]
     before, moments = copied(network), state_of(updater, names)
 
-    assert updater.update(3, *batch(3, 1), 3)[1]
+    assert updater.update(3, *batch(3, 1), 3).is_done
 
     others = ("pre_process.0", "pre_process.2", "upsample.0", "upsample.2")
     after = state_of(updater, names)
@@ -83,7 +87,7 @@ def test_mdsr_updates_one_scale_and_leaves_weights_and_moments_of_the_others(cha
 
 def settle(updater: Updater, number: int, scale: int) -> None:
     """Do an update; in fp16 the first ones are skipped until the scale of the loss is low enough."""
-    assert any(updater.update(number, *batch(scale), scale)[1] for _ in range(8))
+    assert any(updater.update(number, *batch(scale), scale).is_done for _ in range(8))
 
 
 def state_of(updater: Updater, names: list[str]) -> dict[str, dict[str, Tensor]]:
@@ -99,9 +103,109 @@ def test_fp16_scales_the_loss_and_lowers_the_scale_when_it_overflows() -> None:
     scale = updater.state()["scaler"]["scale"]
     start = copied(network)
     network.get_parameter("head.0.bias").register_hook(lambda gradient: gradient * float("inf"))
-    assert not updater.update(1, *batch(2), 2)[1]
+    assert updater.update(1, *batch(2), 2)[1:] == (False, True)
     assert updater.state()["scaler"]["scale"] == scale / 2
     assert all(torch.equal(start[key], value) for key, value in network.state_dict().items())
+
+
+def test_a_loss_that_is_nan_is_not_put_down_to_the_scale() -> None:
+    updater = Updater(tiny_edsr(), options(precision="fp16"), ALONE)
+    lr, hr = batch(2)
+    assert updater.update(0, lr, hr * float("nan"), 2)[1:] == (False, False)
+
+
+def test_what_overflows_at_any_scale_is_put_down_to_the_run() -> None:
+    network = tiny_edsr()
+    updater = Updater(network, options(precision="fp16"), ALONE)
+    network.get_parameter("head.0.bias").register_hook(lambda gradient: gradient * float("inf"))
+    steps = [updater.update(number, *batch(2), 2) for number in range(40)]
+    rescaled = [step.is_rescaled for step in steps]
+    assert rescaled == sorted(rescaled, reverse=True)  # first all of the one kind, then all of the other
+    assert (sum(rescaled), any(step.is_done for step in steps)) == (30, False)  # 2^16 to 2^-14
+
+
+def test_fp32_knows_no_scale() -> None:
+    network = tiny_edsr()
+    updater = Updater(network, options(), ALONE)
+    network.get_parameter("head.0.bias").register_hook(lambda gradient: gradient * float("inf"))
+    assert updater.update(0, *batch(2), 2)[1:] == (False, False)
+
+
+def test_fp16_with_mse_gets_going() -> None:
+    # Its gradients are about a hundred times those of L1: many halvings come before the first update.
+    network = tiny_edsr()
+    updater = Updater(network, options(precision="fp16", loss="mse"), ALONE)
+    steps = [updater.update(number, *batch(2), 2) for number in range(30)]
+    assert steps[-1].is_done
+    assert all(step.is_done or step.is_rescaled for step in steps)
+
+
+def test_tf32_is_refused_where_there_is_none() -> None:
+    with pytest.raises(EnvironmentUnfitError, match="--precision tf32 needs an NVIDIA GPU since Ampere"):
+        Updater(tiny_edsr(), options(precision="tf32"), ALONE)
+
+
+def test_tf32_is_on_only_where_it_is_wanted() -> None:
+    before = is_tf32_allowed()
+    allow_tf32(False)
+    try:
+        with tf32(True):
+            assert is_tf32_allowed()
+        assert not is_tf32_allowed()
+        with tf32(False):
+            assert not is_tf32_allowed()
+    finally:
+        allow_tf32(before)
+
+
+@pytest.mark.parametrize(
+    ("error", "place"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB"), "the GPU's memory"),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"), "memory"),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), "memory"),
+    ],
+)
+def test_too_little_memory_is_one_sentence(error: RuntimeError, place: str) -> None:
+    network = tiny_edsr()
+    updater = Updater(network, options(), ALONE)
+
+    def full(*_: object) -> None:
+        raise error
+
+    network.head.register_forward_pre_hook(full)
+    what = f"an update with 2 patches of 8x8 LR pixels at x2 does not fit into {place}"
+    with pytest.raises(EnvironmentUnfitError, match=f"^{what}\\. Choose a smaller --batch or --patch, or --precision"):
+        updater.update(0, *batch(2), 2)
+
+
+def test_other_runtime_errors_keep_their_traceback() -> None:
+    with pytest.raises(RuntimeError, match="channels"):
+        Updater(tiny_edsr(), options(), ALONE).update(0, batch(2)[0][:, :2], batch(2)[1], 2)
+
+
+def test_a_compiler_that_fails_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch._dynamo.exc import TorchDynamoException
+
+    def broken(*_: object, **__: object) -> None:
+        raise TorchDynamoException("CppCompileError: C++ compile error\n\nCommand:\ng++ ...")
+
+    monkeypatch.setattr(torch, "compile", lambda branch: branch)
+    monkeypatch.setattr(Updater, "_update", broken)
+    updater = Updater(tiny_edsr(), options(compile=True), ALONE)
+    with pytest.raises(EnvironmentUnfitError) as caught:
+        updater.update(0, *batch(2), 2)
+    expected = "--compile: PyTorch's compiler failed (CppCompileError: C++ compile error). Leave it away"
+    assert str(caught.value) == expected
+
+
+@pytest.mark.parametrize(("device", "language"), [("cpu", r"C\+\+"), ("cuda", "C")])
+def test_compile_needs_a_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, device: str, language: str) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for variable in ("CXX", "CC"):
+        monkeypatch.delenv(variable, raising=False)
+    with pytest.raises(EnvironmentUnfitError, match=f"--compile needs a {language} compiler"):
+        check_compiler(torch.device(device))
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])

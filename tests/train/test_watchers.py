@@ -16,10 +16,11 @@ from edsr_train.board import Board
 from edsr_train.curves import summarise, write_summary
 from edsr_train.data.pictures import make_pair
 from edsr_train.journal import Journal, read_journal
-from edsr_train.loop import Record
+from edsr_train.loop import Progress, Record
 from edsr_train.run_config import parse
 from edsr_train.run_folder import RunFolder
 from edsr_train.validation import Validation
+from edsr_train.watchers import Tolerant
 from tiny_networks import tiny_edsr, tiny_mdsr
 
 NETWORK = tiny_edsr()
@@ -36,7 +37,7 @@ def test_the_log_has_every_stretch_and_no_nan(tmp_path: Path) -> None:
     journal.recorded(record(200, loss=math.nan, skipped=100, psnr={2: 30.5, 3: 28.25}), NETWORK)
     lines = [json.loads(line, parse_constant=pytest.fail) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     expected = {"update": 100, "loss": 0.01, "lr": 1e-4, "updates_per_second": 10.0, "skipped": 0}
-    expected |= {"psnr": None, "protocol": None}
+    expected |= {"psnr": None, "protocol": None, "validation": None, "rescaled": 0}
     assert lines == [
         expected,
         {
@@ -60,6 +61,18 @@ def test_a_resumed_log_drops_what_is_done_again_and_what_a_kill_cut_off(tmp_path
     Journal(path, 200).recorded(record(300, loss=7.0), NETWORK)
     assert [(line["update"], line["loss"]) for line in read_journal(path)] == [(100, 0.01), (200, 0.005), (300, 7.0)]
     assert len(path.read_text().splitlines()) == 3
+
+
+def test_what_is_no_line_of_a_log_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    Journal(path, 0).recorded(record(100, psnr={2: math.inf}), NETWORK)
+    whole = path.read_bytes()
+    json.loads(whole, parse_constant=pytest.fail)  # no Infinity, which is no JSON
+    others = ("[1]", "7", '{"update": "x"}', '{"update": 3}', '{"update": 1, "loss": "much"}', "{", "[" * 100_000)
+    wrong = whole.replace(b'{"x2": "inf"}', b'"high"')
+    path.write_bytes(b"".join((*(f"{line}\n".encode() for line in others), wrong, b"\xff\xfe\n", whole)))
+    assert [(line["update"], line["psnr"]) for line in read_journal(path)] == [(100, {"x2": math.inf})]
+    assert [line["update"] for line in read_journal(path)] == [100]
 
 
 def test_a_log_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
@@ -125,6 +138,74 @@ def test_the_summary_says_what_the_run_gave(tmp_path: Path) -> None:
     colours = np.unique(np.asarray(Image.open(folder.curves_file).convert("RGB")).reshape(-1, 3), axis=0)
     for line in ((31, 119, 180), (255, 127, 14), (44, 160, 44)):  # x2, x3, x4 in matplotlib's first colours
         assert (colours == line).all(axis=1).any()
+
+
+def test_scores_of_other_validations_are_not_compared(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    journal = Journal(folder.log_file, 0)
+    for update, psnr, validation in ((100, 40.0, "a"), (200, 30.0, "b"), (300, 29.0, "b")):
+        journal.recorded(record(update, psnr={2: psnr}, validation=validation), NETWORK)
+    summary = summarise(folder, parse({"network": {"architecture": "edsr", "scale": 2}}), 300)
+    assert summary["best_validation"] == {"update": 200, "psnr": {"x2": 30.0}}
+
+
+def test_equal_pictures_break_neither_the_summary_nor_the_curves(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    journal = Journal(folder.log_file, 0)
+    journal.recorded(record(100, psnr={2: 30.0}), NETWORK)
+    journal.recorded(record(200, psnr={2: math.inf}), NETWORK)
+    init = {"file": "x2.pt", "sha256": "00"}
+    write_summary(folder, parse({"network": {"architecture": "edsr", "scale": 2}}), 200, init)
+    summary = json.loads(folder.summary_file.read_text(), parse_constant=pytest.fail)
+    assert summary["best_validation"] == {"update": 200, "psnr": {"x2": "inf"}}
+    assert summary["init"] == init
+    assert folder.curves_file.exists()
+
+
+class Full:
+    """A watcher on a full disk."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+        self.calls = 0
+
+    def updated(self, _: object) -> None:
+        self.calls += 1
+        raise self.error
+
+    def recorded(self, *_: object) -> None:
+        self.calls += 1
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(OSError(28, "No space left on device"), "No space left on device"), (DataError("log: no"), "log: no")],
+)
+def test_a_full_disk_under_a_log_is_said_once_and_ends_nothing(error: Exception, reason: str) -> None:
+    said: list[str] = []
+    full = Full(error)
+    tolerant = Tolerant(full, "tensorboard", said.append)
+    for update in (1, 2):
+        tolerant.updated(Progress(update, 1.0))
+        tolerant.recorded(record(update), NETWORK)
+    assert said == [f"tensorboard: {reason}. The run goes on, with gaps there"]
+    assert full.calls == 4  # there may be room again
+    with pytest.raises(ValueError, match="a bug"):
+        Tolerant(Full(ValueError("a bug")), "", said.append).updated(Progress(1, 1.0))
+
+
+def test_a_full_disk_under_tensorboard_shows_where_it_is_written_to(tmp_path: Path) -> None:
+    board = Board(tmp_path, 0, Validation())
+    board._file.close()
+    board._file = open("/dev/full", "wb", buffering=0)  # noqa: SIM115
+    board._events = type(board._events)(board._file)
+    with pytest.raises(OSError, match="No space left"):
+        board.recorded(record(1), NETWORK)
+    board.close()
+    with pytest.raises(DataError, match="file: cannot be written to"):
+        (tmp_path / "file").touch()
+        Board(tmp_path / "file", 0, Validation())
 
 
 def test_a_run_without_validation_has_a_summary_too(tmp_path: Path) -> None:

@@ -2,7 +2,10 @@
 
 import importlib.util
 import json
+import os
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +14,14 @@ from click.core import ParameterSource
 
 from edsr_runtime.command import EdsrGroup
 from edsr_runtime.errors import EdsrError, MissingDependencyError
-from edsr_train.config import DataConfig, TrainConfig
+from edsr_train.config import DataConfig, TrainConfig, path_of
 from edsr_train.options import options_of
 from edsr_train.recipes import DEFAULT_RECIPE, RECIPES
 
 if TYPE_CHECKING:
+    from edsr_train.fit import Stopped
     from edsr_train.run_config import Asked
+    from edsr_train.run_folder import Mode
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -25,7 +30,9 @@ _SCALE = click.Choice([2, 3, 4])
 _DEVICE = click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where to compute."
 )
-_THREADS = click.option("--threads", type=_COUNT, metavar="N", help="CPU threads.  [all cores]")
+_THREADS = click.option(
+    "--threads", type=_COUNT, metavar="N", help="CPU threads of each process.  [all cores; with torchrun: 1]"
+)
 
 
 @click.group(cls=EdsrGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -53,6 +60,11 @@ def main() -> None:
 )
 @click.option("--init-res-scale", type=float, metavar="X", help="Of --init, where the file does not store it.")
 @click.option("--resume", is_flag=True, help="Go on exactly where the run in the output folder was.")
+@click.option(
+    "--resume-or-begin",
+    is_flag=True,
+    help="The same, or begin if there is no checkpoint yet: one command for jobs that are started again and again.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace the run in the output folder.")
 @click.option("--print-config", is_flag=True, help="Print the whole configuration as YAML, for --config, and end.")
 @options_of(DataConfig)
@@ -68,6 +80,7 @@ def fit(
     init: Path | None,
     init_res_scale: float | None,
     resume: bool,
+    resume_or_begin: bool,
     overwrite: bool,
     print_config: bool,
     device: str,
@@ -82,33 +95,34 @@ def fit(
     Ctrl-C writes a checkpoint before it ends, and prints the command that goes on from there. For several GPUs or
     machines: torchrun --nproc-per-node 2 --no-python edsr-train fit ...
     """
-    _use_torch(threads, "matplotlib", "ruamel.yaml", "tensorboard")
+    with _said_once():
+        _use_torch(threads, "matplotlib", "ruamel.yaml", "tensorboard")
+        mode = _mode(resume, resume_or_begin, overwrite)
+        if mode == "resume" and (config or init):
+            raise EdsrError("--resume takes everything from the folder: leave --config and --init away")
+        if output is None and (mode != "new" or not print_config):
+            raise EdsrError("-o is missing: give the folder that takes the run")
+        asked = _asked(ctx)
     from edsr_train.fit import fit_in_folder
     from edsr_train.run_folder import RunFolder
-    from edsr_train.start import new_run, resumed_run
+    from edsr_train.start import Order, new_run, resumed_run
+    from edsr_train.voice import Voice
 
-    asked = _asked(ctx)
-    if resume and (config or init):
-        raise EdsrError("--resume takes everything from the folder: leave --config and --init away")
-    if output is None and (resume or not print_config):
-        raise EdsrError("-o is missing: give the folder that takes the run")
-    folder = None if output is None else RunFolder(output)
-    if folder is not None and not print_config:
-        folder.check(resume=resume, overwrite=overwrite)
-    run = resumed_run(folder, asked) if resume and folder else new_run(asked, config, init, init_res_scale)
+    folder = None if output is None else RunFolder(path_of(str(output)))
     if print_config:
+        goes_on = folder is not None and mode.startswith("resume") and folder.check(mode)
+        run = resumed_run(folder, asked, config) if folder and goes_on else new_run(asked, config, init, init_res_scale)
         click.echo(run.config.to_yaml(), nl=False)
         return
     assert folder is not None
-    stopped = fit_in_folder(run, folder, device, click.echo)
-    if stopped is None:
-        return
-    again = ["edsr-train", "fit", "-o", str(folder.path), "--resume"]
-    again += [] if device == "auto" else ["--device", device]
-    again += ["--threads", str(threads)] if threads else []
-    click.echo(f"stopped after update {stopped.done} of {run.config.training.updates}, and saved. Go on with:")
-    click.echo(shlex.join(again))
-    raise SystemExit(stopped.exit_code)
+    voice = Voice()
+    with _signals_end_it(), _said_elsewhere():
+        stopped = fit_in_folder(Order(asked, config, init, init_res_scale), folder, mode, device, voice)
+    if stopped is not None:
+        if _is_first():
+            for line in _advice(stopped, folder.path, device, threads):
+                voice(line)
+        raise SystemExit(stopped.exit_code)
 
 
 @main.command("eval")
@@ -116,7 +130,7 @@ def fit(
 @click.option(
     "--data", type=_FOLDER, metavar="DIR", required=True, help="Benchmark folder: pictures, or HR/ and LR_bicubic/."
 )
-@click.option("--scale", type=_SCALE, help="Needed if the network has several.")
+@click.option("--scale", type=_SCALE, help="Needed if the network has several, or its weights do not show it.")
 @click.option("--res-scale", type=float, metavar="X", help="Residual scaling, where the checkpoint does not store it.")
 @click.option(
     "--protocol",
@@ -141,22 +155,37 @@ def evaluate_checkpoint(
     threads: int | None,
 ) -> None:
     """PSNR and SSIM of a checkpoint on a benchmark set, picture by picture."""
+    with _signals_end_it():
+        _evaluate(ckpt, data, scale, res_scale, protocol_ids, self_ensemble, device, threads)
+
+
+def _evaluate(
+    ckpt: Path,
+    data: Path,
+    scale: int | None,
+    res_scale: float | None,
+    protocol_ids: tuple[str, ...],
+    self_ensemble: bool,
+    device: str,
+    threads: int | None,
+) -> None:
     _use_torch(threads)
     from edsr_runtime.metrics import PROTOCOLS
     from edsr_train.checkpoint import load_network
-    from edsr_train.data.sets import benchmark_pairs, lr_folder
+    from edsr_train.data.sets import benchmark_sources, lr_origin, pairs_of
     from edsr_train.evaluate import mean_psnr, mean_ssim, score, super_resolve
+    from edsr_train.memory import memory_for
     from edsr_train.processes import choose_device
 
-    loaded = load_network(ckpt, res_scale=res_scale)
+    loaded = load_network(ckpt, res_scale=res_scale, scale=scale)
     for note in loaded.notes:
         click.echo(note)
     scale = _scale_of(loaded.network.scales, scale, ckpt)
     branch = loaded.network.branch(scale).to(choose_device(device))
-    pairs = benchmark_pairs(data, scale)
-    origin = lr_folder(data, scale) or "made by MATLAB's bicubic"
+    sources = benchmark_sources(data, scale)
+    pairs = pairs_of(sources, scale)
     ensemble = ", self-ensemble x8" if self_ensemble else ""
-    click.echo(f"{ckpt.name} on {data.resolve().name}, x{scale}{ensemble}; LR: {origin}")
+    click.echo(f"{ckpt.name} on {data.resolve().name}, x{scale}{ensemble}; LR: {lr_origin(sources)}")
 
     protocols = [PROTOCOLS[name] for name in dict.fromkeys(protocol_ids)]
     mean_row = f"mean of {len(pairs)}"
@@ -165,12 +194,77 @@ def evaluate_checkpoint(
     click.echo(f"{'picture':{width}}" + "    PSNR dB    SSIM" * len(protocols))
     rows = []
     for pair in pairs:
-        sr = super_resolve(branch, pair.lr, self_ensemble)
+        with memory_for(f"{pair.name}, {pair.lr.shape[0]}x{pair.lr.shape[1]} LR (HxW), taken whole,", "Try --device cpu"):
+            sr = super_resolve(branch, pair.lr, self_ensemble)
         rows.append([score(sr, pair, scale, protocol) for protocol in protocols])
         click.echo(f"{pair.name:{width}}" + "".join(f"    {each.psnr:7.3f}  {each.ssim:.4f}" for each in rows[-1]))
     columns = list(zip(*rows, strict=True))
     means = (f"    {mean_psnr(column):7.3f}  {mean_ssim(column):.4f}" for column in columns)
     click.echo(f"{mean_row:{width}}" + "".join(means))
+
+
+def _mode(resume: bool, resume_or_begin: bool, overwrite: bool) -> "Mode":
+    given: list[tuple[Mode, bool]] = [
+        ("resume", resume),
+        ("resume-or-begin", resume_or_begin),
+        ("overwrite", overwrite),
+    ]
+    asked: list[Mode] = [mode for mode, is_given in given if is_given]
+    if len(asked) > 1:
+        raise EdsrError(f"{' and '.join(f'--{mode}' for mode in asked)} contradict each other: give one of them")
+    return asked[0] if asked else "new"
+
+
+def _advice(stopped: "Stopped", output: Path, device: str, threads: int | None) -> list[str]:
+    from edsr_train.processes import launcher
+
+    words = [*launcher(), "edsr-train", "fit", "-o", str(output), "--resume"]
+    words += [] if device == "auto" else ["--device", device]
+    words += ["--threads", str(threads)] if threads else []
+    where = ", on every machine" if "--nnodes" in words else ""
+    said = f"stopped after update {stopped.done} of {stopped.updates}, and saved. Go on with{where}:"
+    return [said, shlex.join(words)]
+
+
+def _is_first() -> bool:
+    """Of the processes that torchrun started, each of which gets as far as here."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+@contextmanager
+def _said_once() -> Iterator[None]:
+    """What is wrong for all processes, before they know of each other, is said by the first one."""
+    try:
+        yield
+    except EdsrError as err:
+        if _is_first():
+            raise
+        raise SystemExit(err.exit_code) from err
+
+
+@contextmanager
+def _said_elsewhere() -> Iterator[None]:
+    """What another process has said is not said again."""
+    from edsr_train.processes import SaidElsewhereError
+
+    try:
+        yield
+    except SaidElsewhereError as err:
+        raise SystemExit(err.exit_code) from err
+
+
+@contextmanager
+def _signals_end_it() -> Iterator[None]:
+    """Ctrl-C, ``kill`` and a closed terminal end the command: cleaned up, and with the exit code of the signal."""
+    from edsr_train.interrupt import InterruptedBySignalError, signals_interrupt
+
+    try:
+        with signals_interrupt():
+            yield
+    except InterruptedBySignalError as err:
+        if _is_first():
+            click.echo("interrupted; no unfinished file is left behind", err=True)
+        raise SystemExit(err.exit_code) from None
 
 
 def _use_torch(threads: int | None, *others: str) -> None:

@@ -4,11 +4,14 @@ Each field is at once an option of ``edsr-train fit`` and a key of the YAML file
 """
 
 import math
+import os
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from edsr_runtime.errors import EdsrError
+
+_LARGEST_SEED = 2**64 - 1  # that PyTorch's generator takes
 
 
 def _option(default: Any, text: str) -> Any:
@@ -29,11 +32,13 @@ class TrainConfig:
     )
     halve_every: int = _option(200_000, "Updates between two halvings.")
     warmup: int = _option(0, "Updates over which the rate grows linearly from zero.")
-    loss: Literal["l1", "mse"] = _option("l1", "L1 in the paper, which found MSE worse.")
+    loss: Literal["l1", "mse", "half-mse"] = _option("l1", "L1 in the paper, which found MSE worse; half-mse: MSE/2.")
     clip: float = _option(0.0, "Largest L2 norm of the gradient, longer ones are shortened to it; 0: off.")
     ema: float = _option(0.0, "Decay of the averaged weights that are then validated and delivered; 0: off.")
-    precision: Literal["fp32", "bf16", "fp16"] = _option(
-        "fp32", "Of the network's arithmetic, by autocast; weights stay fp32. fp16 scales the loss."
+    precision: Literal["fp32", "tf32", "bf16", "fp16"] = _option(
+        "fp32",
+        "Of the network's arithmetic; weights stay fp32. bf16, fp16: by autocast, fp16 scales the loss; tf32: "
+        "convolutions of NVIDIA GPUs round what they multiply to ten bits.",
     )
     channels_last: bool = _option(False, "Memory format of convolutions; usually faster with bf16 and fp16.")
     compile: bool = _option(False, "torch.compile the network.")
@@ -53,8 +58,8 @@ class TrainConfig:
             raise EdsrError(f"clip is {self.clip:g}, expected 0 (off) or a positive number")
         if not 0 <= self.warmup < self.updates:
             raise EdsrError(f"warmup is {self.warmup}, expected 0 (off) or fewer than the {self.updates} updates")
-        if self.seed < 0:
-            raise EdsrError(f"the seed is {self.seed}, expected 0 or a positive number")
+        if not 0 <= self.seed <= _LARGEST_SEED:
+            raise EdsrError(f"the seed is {self.seed}, expected 0 to {_LARGEST_SEED}")
 
     def lr_at(self, update: int) -> float:
         """Learning rate of the update with this number, counted from 0."""
@@ -93,6 +98,10 @@ class DataConfig:
     cache: str | None = _option(None, "Folder for decoded pictures; without it, one in the user's cache.")
 
     def __post_init__(self) -> None:
+        named = (("data", self.data), ("train", self.train), ("val", [self.val]), ("cache", [self.cache]))
+        for name, values in named:
+            if any(value is not None and not value.strip() for value in values):
+                raise EdsrError(f"--{name} is given nothing. Name what is meant, or leave it away")
         if self.train and len(self.train) != len(self.data):
             raise EdsrError(
                 f"--train is given {len(self.train)} times and --data {len(self.data)} times. Give one for each, in "
@@ -104,10 +113,16 @@ class DataConfig:
 
     def with_absolute_paths(self) -> "DataConfig":
         """The same for another working directory."""
-        val = self.val if self.val is None or not Path(self.val).exists() else str(Path(self.val).resolve())
-        data = tuple(str(Path(folder).resolve()) for folder in self.data)
-        cache = None if self.cache is None else str(Path(self.cache).resolve())
+        # Not resolved: the name of a link says what it is, such as DIV2K_train_HR.
+        val = self.val if self.val is None or not path_of(self.val).exists() else str(path_of(self.val).absolute())
+        data = tuple(str(path_of(folder).absolute()) for folder in self.data)
+        cache = None if self.cache is None else str(path_of(self.cache).absolute())
         return replace(self, data=data, val=val, cache=cache)
+
+
+def path_of(text: str) -> Path:
+    """A path as people write it: ``~`` is the home, also where no shell has seen it."""
+    return Path(os.path.expanduser(text))
 
 
 def help_of(config_type: type, name: str) -> str:

@@ -20,8 +20,10 @@ import safetensors
 import torch
 
 from edsr_runtime.errors import CheckpointError
+from edsr_runtime.printable import printable
 from edsr_train.strangers import HEAD_BYTES, describe_stranger, describe_unknown
 
+_NAME_LENGTH = 200  # of what a stranger's pickle asks for, as far as it is shown
 _DAMAGED = "The file is cut short or damaged: download or copy it again"
 _READER_ERRORS = (  # what torch.load raises on bytes that are not what they claim to be
     RuntimeError,
@@ -70,7 +72,7 @@ def read_container(path: Path) -> Contents:
     try:
         return _read(path)
     except CheckpointError as err:
-        raise CheckpointError(f"{path}: {err}") from err
+        raise CheckpointError(f"{path}: {printable(str(err))}") from err  # names in a stranger's file may be anything
     except OSError as err:
         raise CheckpointError(f"{path}: cannot be read ({err.strerror or err})") from err
 
@@ -133,7 +135,7 @@ def _check_archive(archive: zipfile.ZipFile) -> None:
             "or save its weights: torch.save(torch.jit.load(file).state_dict(), 'weights.pt')"
         )
     if not any(name == "data.pkl" or name.endswith("/data.pkl") for name in names):
-        inside = ", ".join(names[:3]) or "nothing"
+        inside = ", ".join(name[:_NAME_LENGTH] for name in names[:3]) or "nothing"
         raise CheckpointError(
             f"is a zip archive, but not a PyTorch checkpoint (it holds {inside}). "
             "If a checkpoint is among these, unpack it and give that"
@@ -159,8 +161,8 @@ def _load_pickles(path: Path, mmap: bool) -> object:
     wanted = named[1] if named else _first_foreign_global(path)
     if wanted:
         raise CheckpointError(
-            f"opening it would run code: it asks for {wanted}. Nothing was run. A checkpoint of tensors and plain "
-            "types is expected: have the program that wrote it save only model.state_dict()"
+            f"opening it would run code: it asks for {wanted[:_NAME_LENGTH]}. Nothing was run. A checkpoint "
+            "of tensors and plain types is expected: have the program that wrote it save only model.state_dict()"
         )
     if "Unsupported operand" in reason or "Invalid magic number" in reason:
         raise CheckpointError("is a Python pickle, but not one that torch.save writes. Save it again with torch.save")

@@ -1,6 +1,7 @@
 """PSNR and SSIM of a network on a benchmark set, under a named protocol."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,7 +80,12 @@ def evaluate(
 def evaluate_bicubic(pairs: Iterable[Pair], scale: int, protocol: Protocol) -> Iterator[Score]:
     """The same for MATLAB's bicubic, the first row of every table."""
     for pair in pairs:
-        yield score(np.asarray(imresize(pair.lr, scale), np.uint8), pair, scale, protocol)
+        yield score(upscale_bicubic(pair.lr, scale), pair, scale, protocol)
+
+
+def upscale_bicubic(lr: Pixels, scale: int) -> Pixels:
+    """MATLAB's bicubic: (h, w, 3) -> (scale*h, scale*w, 3)."""
+    return np.asarray(imresize(lr, scale), np.uint8)
 
 
 def mean_psnr(scores: Sequence[Score]) -> float:
@@ -94,8 +100,20 @@ def mean_ssim(scores: Sequence[Score]) -> float:
 
 def score(sr: Pixels, pair: Pair, scale: int, protocol: Protocol) -> Score:
     """Score one SR picture; ShapeError if it is too small for the protocol."""
-    try:
+    with _named(pair):
         return Score(pair.name, protocol.psnr(sr, pair.hr, scale), protocol.ssim(sr, pair.hr, scale))
+
+
+def psnr_of(sr: Pixels, pair: Pair, scale: int, protocol: Protocol) -> float:
+    """The PSNR of ``score`` alone, in a small part of its time."""
+    with _named(pair):
+        return protocol.psnr(sr, pair.hr, scale)
+
+
+@contextmanager
+def _named(pair: Pair) -> Iterator[None]:
+    try:
+        yield
     except ShapeError as err:
         raise ShapeError(f"{pair.name}: {err}") from err
 

@@ -16,7 +16,11 @@ class Journal:
     """Watches a run and writes its log."""
 
     def __init__(self, path: Path, done: int) -> None:
-        """Go on with the log in ``path``; what it says of updates after ``done`` is dropped, they are done again."""
+        """Go on with the log in ``path``; what it says of updates after ``done`` is dropped, it will be said again.
+
+        Raises:
+            DataError: the log cannot be written to.
+        """
         self._path = path
         kept = [line for line in read_journal(path) if line["update"] <= done]
         self._write("".join(map(_as_line, kept)), "w")
@@ -26,7 +30,7 @@ class Journal:
 
     def recorded(self, record: Record, _: SuperResolutionNetwork) -> None:
         """Add a line; DataError if the disk is full."""
-        psnr = None if record.psnr is None else {f"x{scale}": value for scale, value in record.psnr.items()}
+        psnr = None if record.psnr is None else {f"x{scale}": in_json(value) for scale, value in record.psnr.items()}
         self._write(_as_line({**asdict(record), "psnr": psnr}), "a")
 
     def _write(self, text: str, mode: str) -> None:
@@ -38,19 +42,31 @@ class Journal:
 
 
 def read_journal(path: Path) -> list[dict[str, Any]]:
-    """The lines of a log, the oldest first; none if there is no such file. A line cut off by a kill is left out."""
+    """The lines of a log, the oldest first; none if there is no such file. What is no line of a log is left out."""
     if not path.exists():
         return []
     lines = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            lines.append(json.loads(line))
-        except json.JSONDecodeError:
+            line = json.loads(text)
+            if type(line["update"]) is not int:
+                continue
+            line["loss"] = None if line["loss"] is None else float(line["loss"])
+            line["updates_per_second"], line["skipped"] = float(line["updates_per_second"]), int(line["skipped"])
+            if line["psnr"] is not None:
+                line["psnr"] = {name: float(value) for name, value in line["psnr"].items()}
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):  # cut off by a kill, or edited
             continue
+        lines.append(line)
     return lines
+
+
+def in_json(psnr: float) -> float | str:
+    """JSON has no infinity, which is the PSNR of equal pictures: ``float`` reads the text too."""
+    return psnr if math.isfinite(psnr) else str(psnr)
 
 
 def _as_line(entry: Mapping[str, Any]) -> str:
     # JSON has no NaN: a stretch of which every update was skipped has no loss.
     plain = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in entry.items()}
-    return json.dumps(plain) + "\n"
+    return json.dumps(plain, allow_nan=False) + "\n"

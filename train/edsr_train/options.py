@@ -13,6 +13,22 @@ from edsr_train.recipes import RECIPES
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+class Integer(click.ParamType):
+    """A whole number, also as ``3e5`` and ``300_000``."""
+
+    name = "integer"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """See click."""
+        for kind in (int, float):
+            try:
+                if (number := kind(value)) == int(number):
+                    return int(number)
+            except (ValueError, OverflowError):
+                continue
+        self.fail(f"{value!r} is not a whole number, such as 1000 or 1e3", param, ctx)
+
+
 def options_of(config_type: type) -> Callable[[F], F]:
     """A decorator that adds one option for each field: its name, type, text and default."""
     hints = get_type_hints(config_type)
@@ -38,7 +54,7 @@ def _option(field: "dataclasses.Field[Any]", hint: Any) -> Callable[[F], F]:
     if get_origin(hint) is Literal:
         arguments["type"] = click.Choice(get_args(hint))
     else:
-        arguments |= {"type": hint, "metavar": {int: "N", float: "X"}.get(hint, "TEXT")}
+        arguments |= {"type": Integer() if hint is int else hint, "metavar": {int: "N", float: "X"}.get(hint, "TEXT")}
     return click.option(f"--{name}", field.name, **arguments)
 
 
@@ -47,9 +63,12 @@ def _defaults(field: "dataclasses.Field[Any]") -> str:
         return ""
     shown = [_show(field.default)]
     if field.name in TrainConfig.__dataclass_fields__:
+        names: dict[str, list[str]] = {}
         for name, recipe in RECIPES.items():
             value = getattr(recipe.training, field.name)
-            shown += [f"{name}: {_show(value)}"] if value != field.default else []
+            if value != field.default:
+                names.setdefault(_show(value), []).append(name)
+        shown += [f"{', '.join(having)}: {value}" for value, having in names.items()]
     return f"  [{'; '.join(shown)}]"
 
 

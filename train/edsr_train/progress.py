@@ -1,5 +1,6 @@
 """Where a run is: a bar with loss, updates per second and time left on a terminal, plain lines elsewhere."""
 
+import contextlib
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -42,6 +43,8 @@ def describe(record: Record, updates: int) -> str:
     line = f"update {record.update}/{updates}  loss {record.loss:.4f}  {record.updates_per_second:.1f} updates/s"
     if record.skipped:
         line += f"  {record.skipped} skipped (loss or gradient not finite)"
+    if record.rescaled:
+        line += f"  {record.rescaled} left out (fp16 overflowed, the scale of the loss came down)"
     if record.psnr:
         several = len(record.psnr) > 1
         scores = (f"{f'x{scale} ' if several else ''}{psnr:.3f}" for scale, psnr in record.psnr.items())
@@ -55,20 +58,34 @@ class _Speed(ProgressColumn):
 
 
 @contextmanager
-def show_progress(config: TrainConfig, start: int, console: Console | None = None) -> Iterator[Display]:
-    """Show a run that begins at the update ``start``, on stdout unless there is a ``console``."""
+def show_progress(
+    config: TrainConfig, start: int, say: Callable[[str], None], console: Console | None = None
+) -> Iterator[Display]:
+    """Show a run that begins at the update ``start``.
+
+    Args:
+        config: of the run.
+        start: updates done before.
+        say: takes lines where there is no terminal.
+        console: stdout unless given.
+    """
     console = console or Console(file=sys.stdout)
     if not console.is_terminal:
-        yield Display(config, line=_print_line, bar=lambda *_: None)
+        yield Display(config, line=say, bar=lambda *_: None)
         return
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("loss {task.fields[loss]}"), _Speed())
-    with Bar(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
+    bar = Bar(*columns, TimeRemainingColumn(), console=console, transient=True)
+    bar.start()
+    try:
         task = bar.add_task("", total=config.updates, completed=start, loss="-")
         yield Display(
             config,
             line=lambda text: console.print(text, markup=False, highlight=False),
             bar=lambda done, loss: bar.update(task, completed=done, loss=loss),
         )
+    finally:
+        with contextlib.suppress(OSError):  # the terminal was closed, the run is not to be lost for that
+            bar.stop()
 
 
 @contextmanager
@@ -82,7 +99,3 @@ def show_preparation(console: Console | None = None) -> Iterator[Callable[[int, 
     with Bar(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=None)
         yield lambda done, total, what: bar.update(task, completed=done, total=total, description=what)
-
-
-def _print_line(text: str) -> None:
-    print(text, flush=True)

@@ -4,15 +4,16 @@ import dataclasses
 import difflib
 import json
 import math
+import types
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
 from edsr_runtime.errors import EdsrError
 from edsr_train.architectures.base import Architecture
 from edsr_train.architectures.registry import ARCHITECTURES
-from edsr_train.config import DataConfig, TrainConfig
+from edsr_train.config import DataConfig, TrainConfig, path_of
 from edsr_train.models.branch import NetworkConfig
 from edsr_train.plain import first_of_wrong_type, with_tuples
 from edsr_train.recipes import RECIPES
@@ -21,6 +22,8 @@ Plain = dict[str, dict[str, Any]]
 """Section (``network``, ``training``, ``data``) -> key -> plain value: the YAML file, parsed."""
 
 SCALES = (2, 3, 4)
+LARGEST_SIZE = 2**12
+"""Of a network, in blocks or feature maps: what is larger is a slip, and slow to be refused for its memory."""
 _SECTIONS = ("network", "training", "data")
 
 
@@ -75,7 +78,7 @@ def read_base(name_or_file: str) -> Plain:
         recipe = RECIPES[name_or_file]
         network = {"architecture": recipe.architecture, **recipe.network}
         return {"network": network, "training": dataclasses.asdict(recipe.training), "data": {}}
-    path = Path(name_or_file)
+    path = path_of(name_or_file)
     if not path.is_file():
         raise EdsrError(f"--config {name_or_file}: neither a file nor one of {', '.join(RECIPES)}")
     return _read_yaml(path)
@@ -126,8 +129,14 @@ def parse(plain: Mapping[str, Any], where: str = "the configuration") -> RunConf
 
 def _dataclass_from(config_type: Any, plain: Mapping[str, Any], where: str) -> Any:
     fields = config_type.__dataclass_fields__
+    if "scale" in plain and "scale" not in fields and "scales" in fields:
+        raise EdsrError(
+            f"{where}: scale is {plain['scale']}, but this network has a list of scales. Leave --scale away, or "
+            f"choose: --net 'scales=[{plain['scale']}]'"
+        )
     _refuse_unknown(where, plain, fields, "key")
-    values = with_tuples(dict(plain))
+    hints = get_type_hints(config_type)
+    values = with_tuples({name: _as_meant(value, hints[name]) for name, value in plain.items()})
     if wrong := first_of_wrong_type(config_type, values):
         raise EdsrError(f"{where}.{wrong}")
     for name, value in values.items():
@@ -143,6 +152,20 @@ def _dataclass_from(config_type: Any, plain: Mapping[str, Any], where: str) -> A
     return config_type(**values)
 
 
+def _as_meant(value: Any, hint: Any) -> Any:
+    """What YAML has no way, or a clumsy one, to say: one value for a list, 1e3 for 1000, 801 for the text."""
+    origin = get_origin(hint)
+    if origin is tuple:
+        items = value if isinstance(value, list | tuple) else [] if value is None else [value]
+        return [_as_meant(item, get_args(hint)[0]) for item in items]
+    options = get_args(hint) if origin is types.UnionType else (hint,)
+    if type(value) is int and str in options:
+        return str(value)
+    if type(value) is float and int in options and value.is_integer():
+        return int(value)
+    return value
+
+
 def _check_sizes(config: NetworkConfig, where: str) -> None:
     for name, value in vars(config).items():
         if name in ("scale", "scales"):
@@ -151,6 +174,8 @@ def _check_sizes(config: NetworkConfig, where: str) -> None:
                 raise EdsrError(f"{where}: network.{name} is {value}, expected of {', '.join(map(str, SCALES))}")
         elif type(value) in (int, float) and not value > 0:
             raise EdsrError(f"{where}: network.{name} is {value:g}, expected a positive number")
+        elif type(value) is int and value > LARGEST_SIZE:
+            raise EdsrError(f"{where}: network.{name} is {value}, expected at most {LARGEST_SIZE}")
 
 
 def _section(plain: Mapping[str, Any], name: str, where: str) -> Mapping[str, Any]:

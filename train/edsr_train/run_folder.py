@@ -1,20 +1,31 @@
 """The folder that a training run writes: what is in it, and that none of it is ever half there."""
 
+import contextlib
+import errno
 import fcntl
+import json
+import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Literal
 
-from edsr_runtime.errors import DataError, EdsrError
-from edsr_train.checkpoint import save_checkpoint
+from edsr_runtime.errors import CheckpointError, DataError, EdsrError
+from edsr_train.checkpoint import load_network, save_checkpoint
 from edsr_train.models.branch import SuperResolutionNetwork
 from edsr_train.run_config import parse, read_base
 
 KEPT = 3
 """Checkpoints that can be resumed; older ones are removed once a newer one is safely there."""
 _CHECKPOINT = re.compile(r"update-(\d{8,})\.pt")
+_DAMAGED = ".damaged"
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # what file systems say that have none (some of clusters)
+_ATTEMPTS = 100  # to lock a folder that others make and remove at the same time
+
+Mode = Literal["new", "overwrite", "resume", "resume-or-begin"]
+"""What is to become of a run that is in the folder: none may be there; it is replaced; it goes on; it goes on, if there
+is one."""
 
 
 class RunFolder:
@@ -27,6 +38,7 @@ class RunFolder:
     log.jsonl                a line every log_every updates, and for every validation
     tensorboard/             the same as scalars, and crops of validation pictures
     curves.png, summary.json written at the end
+    problems.txt             pictures that could not be used, where there were too many to print
     """
 
     def __init__(self, path: Path) -> None:
@@ -38,50 +50,118 @@ class RunFolder:
         self.board_folder = path / "tensorboard"
         self.curves_file = path / "curves.png"
         self.summary_file = path / "summary.json"
+        self.problems_file = path / "problems.txt"
         self._checkpoint_folder = path / "checkpoints"
+        self._lock_file = path / ".lock"
 
-    def check(self, *, resume: bool, overwrite: bool) -> None:
-        """Before anything is read: can this folder take the run?
+    def check(self, mode: Mode) -> bool:
+        """Before anything is read: can this folder take the run, and does that go on (True) or begin (False)?
+
+        Only whoever holds the lock can rely on the answer.
 
         Raises:
             EdsrError: a file in its place, another run that must not be replaced, or nothing to resume.
         """
-        if resume and overwrite:
-            raise EdsrError("--resume goes on from the folder and --overwrite replaces it: give one of them")
-        if self.path.exists() and not self.path.is_dir():
-            raise EdsrError(f"{self.path}: is a file, expected a folder for the run")
-        if resume:
-            if not self.checkpoints():
-                raise EdsrError(f"{self.path}: holds no checkpoint to go on from. Leave --resume away to begin a run")
+        self._refuse_file()
+        checkpoints = self.checkpoints()
+        if mode == "resume" and not checkpoints:
+            raise EdsrError(f"{self.path}: holds no checkpoint to go on from. Leave --resume away to begin a run")
+        if mode in ("resume", "resume-or-begin") and checkpoints:
             if not self.config_file.is_file():
                 raise EdsrError(f"{self.config_file}: is missing, so it is not known what to train on. Use --init")
-        elif self.path.is_dir() and any(self.path.iterdir()) and not overwrite:
-            raise EdsrError(f"{self.path}: is not empty. Go on from it with --resume, or replace it with --overwrite")
-        elif overwrite and self.path.is_dir() and any(self.path.iterdir()) and not _is_run(self.config_file):
+            return True
+        if self._is_empty() or (mode != "new" and _is_run(self.config_file)):
+            return False
+        if mode == "overwrite":
             raise EdsrError(
                 f"{self.path}: holds no run that could be replaced (no config.yaml of one). Choose another folder"
             )
+        if checkpoints or not _is_run(self.config_file):
+            raise EdsrError(f"{self.path}: is not empty. Go on from it with --resume, or replace it with --overwrite")
+        raise EdsrError(f"{self.path}: holds a run that has no checkpoint yet. Replace it with --overwrite")
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Make the folder and keep other processes out of it; EdsrError if one is at work there."""
+    def locked(self, say: Callable[[str], None] = lambda text: None) -> Iterator[None]:
+        """Make the folder and keep other processes out of it. If nothing was begun there in the end, it is as before.
+
+        Args:
+            say: takes a line where the file system has no locks.
+
+        Raises:
+            EdsrError: another process is at work there, or the folder cannot be written to.
+        """
+        self._refuse_file()
+        made: list[Path] = []
         try:
-            self._checkpoint_folder.mkdir(parents=True, exist_ok=True)
-            lock = (self.path / ".lock").open("w")
+            lock = self._lock(made, say)
         except OSError as err:
+            self._unmake(made)
             raise DataError(f"{self.path}: cannot be written to ({err.strerror})") from err
         with lock:
             try:
+                yield
+            finally:
+                if not self.config_file.exists():
+                    self._unmake(made)
+
+    def _lock(self, made: list[Path], say: Callable[[str], None]) -> IO[str]:
+        """The open lock file; ``made`` takes what had to be made."""
+        for _ in range(_ATTEMPTS):
+            for folder in (*reversed(self.path.parents), self.path, self._checkpoint_folder):
+                if not folder.exists():
+                    with contextlib.suppress(FileExistsError):  # another process is as far
+                        folder.mkdir()
+                        made.append(folder)
+            try:
+                lock = self._lock_file.open("w")
+            except FileNotFoundError:  # another process has given up, and removed the folder
+                continue
+            try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as err:
+                lock.close()
                 raise EdsrError(f"{self.path}: another process is training there. Wait, or choose another") from err
-            yield
+            except OSError as err:
+                if err.errno not in _NO_LOCKS:
+                    lock.close()
+                    raise
+                say(f"{self.path}: the file system has no locks ({err.strerror}). Let no other run begin there")
+            with contextlib.suppress(FileNotFoundError):
+                if os.fstat(lock.fileno()).st_ino == self._lock_file.stat().st_ino:
+                    return lock
+            lock.close()
+        raise EdsrError(f"{self.path}: other processes begin and end there all the time. Choose another folder")
+
+    def _unmake(self, made: list[Path]) -> None:
+        """Remove the lock and folders that were made for it, as far as they are empty."""
+        with contextlib.suppress(OSError):
+            if set(self.path.iterdir()) <= {self._lock_file, self._checkpoint_folder, self.problems_file}:
+                self._lock_file.unlink(missing_ok=True)
+        for folder in reversed(made):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+    def _refuse_file(self) -> None:
+        if self.path.exists() and not self.path.is_dir():
+            raise EdsrError(f"{self.path}: is a file, expected a folder for the run")
+
+    def _is_empty(self) -> bool:
+        """Whether nothing is there but what a start leaves that failed."""
+        if not self.path.is_dir():
+            return True
+        for entry in self.path.iterdir():
+            is_folder = entry in (self._checkpoint_folder, self.board_folder)
+            is_leftover = entry in (self._lock_file, self.problems_file) or _is_partial(entry)
+            if not (is_leftover or (is_folder and all(map(_is_partial, entry.iterdir())))):
+                return False
+        return True
 
     def begin(self, config_yaml: str) -> None:
         """Remove what an earlier run or a killed process left, then write the configuration."""
-        for old in (*self.checkpoints(), self.best_file, self.model_file, self.log_file, self.curves_file):
+        damaged = self._checkpoint_folder.glob(f"*{_DAMAGED}")
+        weights = (*self.checkpoints(), *damaged, self.best_file, self.model_file)
+        for old in (*weights, self.log_file, self.curves_file, self.summary_file, self.problems_file):
             old.unlink(missing_ok=True)
-        self.summary_file.unlink(missing_ok=True)
         for events in self.board_folder.glob("events.*"):
             events.unlink()
         self.clear_partial()
@@ -101,6 +181,20 @@ class RunFolder:
             file: match for file in self._checkpoint_folder.iterdir() if (match := _CHECKPOINT.fullmatch(file.name))
         }
         return sorted(found, key=lambda file: int(found[file][1]))
+
+    def set_aside(self, damaged: Path) -> None:
+        """A checkpoint that cannot be loaded is none any more, but not removed either."""
+        with contextlib.suppress(FileNotFoundError):
+            damaged.replace(damaged.with_name(f"{damaged.name}{_DAMAGED}"))
+
+    def is_finished(self, done: int) -> bool:
+        """Whether the weights and the summary of a run that ended after ``done`` updates are there."""
+        try:
+            summary = json.loads(self.summary_file.read_text(encoding="utf-8"))
+            said = load_network(self.model_file).extra.get("update")
+        except (OSError, ValueError, CheckpointError):
+            return False
+        return said == done and isinstance(summary, dict) and summary.get("updates") == done
 
     def save(self, done: int, network: SuperResolutionNetwork, state: Mapping[str, Any]) -> None:
         """Write the checkpoint after ``done`` updates, then remove the oldest ones; DataError if it cannot be."""
@@ -133,6 +227,10 @@ class RunFolder:
 
 def _reason(err: OSError | RuntimeError) -> str:
     return (isinstance(err, OSError) and err.strerror) or f"is the disk full? {str(err).splitlines()[0]}"
+
+
+def _is_partial(entry: Path) -> bool:
+    return entry.name.startswith(".") and entry.name.endswith(".partial")
 
 
 def _is_run(config_file: Path) -> bool:

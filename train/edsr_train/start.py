@@ -1,9 +1,7 @@
 """What a training run starts from: nothing, another network, or itself."""
 
-import os
-import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +9,29 @@ import torch
 
 from edsr_runtime.errors import CheckpointError, EdsrError, EnvironmentUnfitError
 from edsr_train.checkpoint import LoadedNetwork, load_network
-from edsr_train.config import DataConfig, TrainConfig
+from edsr_train.config import DataConfig
+from edsr_train.memory import machine_memory, memory_for
 from edsr_train.models.branch import SuperResolutionNetwork
 from edsr_train.recipes import DEFAULT_RECIPE
 from edsr_train.run_config import Asked, RunConfig, parse, read_base, section_of, with_asked
 from edsr_train.run_folder import RunFolder
 
 _ANY_SIZE = ("scale", "scales", "tail")  # of the network's fields, those that --init need not agree with
+_BYTES_PER_PARAMETER = 16  # weight, gradient and Adam's two moments, float32
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a run was asked to be, on the command line."""
+
+    asked: Mapping[str, Asked] = field(default_factory=dict)
+    """By field of ``TrainConfig`` and ``DataConfig``; ``net.FIELD`` for those of the network."""
+    config: str | None = None
+    """Name of a recipe, or a YAML file; without it the sizes of ``init``, else the default recipe."""
+    init: Path | None = None
+    """A checkpoint whose weights are taken, part by part (head, body, ...): those that have the same tensors here."""
+    init_res_scale: float | None = None
+    """Residual scaling of ``init``, where the file does not store it."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +44,33 @@ class Run:
     """The training state of the checkpoint that the run goes on from."""
     notes: tuple[str, ...] = ()
     """Lines to print: what was taken from where."""
+    init: Mapping[str, str] | None = None
+    """``file`` and ``sha256`` of the weights that the run began with."""
+    damaged: tuple[Path, ...] = ()
+    """Checkpoints that could not be loaded, newer than the one that the run goes on from."""
 
     @property
     def done(self) -> int:
         """Updates done before this session."""
         return 0 if self.resume is None else int(self.resume["updates"])
+
+    @property
+    def due(self) -> bool:
+        """Whether the validation after the last update is still to be done, or is not known to be done."""
+        return self.resume is not None and self.resume.get("due") is not None
+
+    @property
+    def told(self) -> int:
+        """The last update that the log has a line for: a validation that is due is told when it has been done."""
+        return self.done - 1 if self.due else self.done
+
+    def settled(self, psnr: Mapping[str, float] | None) -> "Run":
+        """The same run where the log says that the validation which seemed due was done, and what it gave."""
+        assert self.resume is not None
+        best = float(self.resume["best"])
+        if psnr:
+            best = max(best, sum(psnr.values()) / len(psnr))
+        return replace(self, resume={**self.resume, "due": None, "best": best})
 
 
 def new_run(
@@ -43,47 +79,41 @@ def new_run(
     init: Path | None = None,
     init_res_scale: float | None = None,
 ) -> Run:
-    """A run from update 0.
-
-    Args:
-        asked: by field of ``TrainConfig`` and ``DataConfig``, ``net.FIELD`` for those of the network.
-        config: name of a recipe, or a YAML file; without it the sizes of ``init``, else the default recipe.
-        init: a checkpoint whose weights are taken, part by part (head, body, ...): those parts that have the same
-            tensors here.
-        init_res_scale: residual scaling of ``init``, where the file does not store it.
+    """A run from update 0; the arguments are those of ``Order``.
 
     Raises:
-        EdsrError: something that the configuration cannot be, or sizes that contradict ``init``.
+        EdsrError: something that the configuration cannot be, sizes that contradict ``init``, or a network that is too
+            large for this machine.
     """
     start = None if init is None else _load_init(init, init_res_scale)
     base = read_base(config or DEFAULT_RECIPE)
     if start is not None and config is None:
         base["network"] = {"architecture": start.architecture, **vars(start.config)}
     described = parse(with_asked(base, asked), config or DEFAULT_RECIPE)
-    check_compiler(described.training)
+    _refuse_too_large(described)
     torch.manual_seed(described.training.seed)
     network: SuperResolutionNetwork = described.architecture.network_type(described.network)
-    notes: tuple[str, ...] = ()
-    if start is not None and init is not None:
-        _refuse_other_sizes(start, described, init)
-        notes = (*start.notes, _take_weights(network, start.network, init))
-    return Run(network, described, notes=notes)
+    if start is None or init is None:
+        return Run(network, described)
+    _refuse_other_sizes(start, described, init)
+    notes = (*start.notes, _take_weights(network, start.network, init))
+    return Run(network, described, notes=notes, init={"file": init.name, "sha256": start.sha256})
 
 
-def resumed_run(folder: RunFolder, asked: Mapping[str, Asked]) -> Run:
-    """The run that wrote ``folder``, where its last checkpoint was.
+def resumed_run(folder: RunFolder, asked: Mapping[str, Asked], config: str | None = None) -> Run:
+    """The run that wrote ``folder``, where its last whole checkpoint was.
 
     Args:
         folder: of a run that has written a checkpoint.
-        asked: as in ``new_run``. Where the data lie may change; nothing else that would make it another run:
-            ``log_every`` and ``validate_every`` may, and so may ``updates`` where the learning rate does not depend
-            on it.
+        asked: as in ``Order``. Where the data lie and how they are validated may change; nothing else that would make
+            it another run: ``log_every`` and ``validate_every`` may, and so may ``updates`` where the learning rate
+            does not depend on it.
+        config: as in ``Order``; must not contradict the run either.
 
     Raises:
-        EdsrError: no training state in the file, or an option that contradicts it.
+        EdsrError: no training state in the file, an option that contradicts it, or a ``config.yaml`` that was changed.
     """
-    newest = folder.checkpoints()[-1]
-    loaded = load_network(newest)
+    loaded, newest, damaged, notes = _newest_whole(folder)
     state = loaded.extra.get("training")
     if (
         not isinstance(state, dict)
@@ -91,20 +121,37 @@ def resumed_run(folder: RunFolder, asked: Mapping[str, Asked]) -> Run:
         or type(state.get("updates")) is not int
     ):
         raise CheckpointError(f"{newest}: holds no training state. Begin a run from its weights with --init")
-    stored = read_base(str(folder.config_file))
-    # The checkpoint is what the weights were trained with; the file beside it has the folders of the data, which a
-    # checkpoint that may be published does not name. Fields that came later take their defaults, which change nothing.
-    stored["network"] = {"architecture": loaded.architecture, **vars(loaded.config)}
-    stored["training"] = dict(state["options"])
-    before = parse(stored, str(folder.config_file))
-    now = parse(with_asked(stored, asked), "the configuration")
-    _refuse_changes(newest, before, now, asked)
+    # The file has the folders of the data, which a checkpoint that may be published does not name. All else is in both.
+    written = read_base(str(folder.config_file))
+    network = {"architecture": loaded.architecture, **vars(loaded.config)}
+    # Fields that came later take their defaults, which change nothing.
+    trained = parse({**written, "network": network, "training": dict(state["options"])}, str(newest))
+    before = parse(written, str(folder.config_file))
+    notes += _compare_file(folder.config_file, newest, before, trained)
+    given = {} if config is None else _as_asked(config)
+    now = parse(with_asked(written, {**given, **asked}), "the configuration")
+    _refuse_changes(newest, trained, now, {**given, **asked})
     done = state["updates"]
     if now.training.updates < done:
         raise EdsrError(f"{newest}: has done {done} updates already, more than --updates {now.training.updates}")
-    check_compiler(now.training)
-    notes = (*loaded.notes, f"resumed: {newest} at update {done} of {now.training.updates}")
-    return Run(loaded.network, now, state, notes)
+    notes += (*loaded.notes, f"resumed: {newest} at update {done} of {now.training.updates}")
+    return Run(loaded.network, now, state, notes, state.get("init"), damaged)
+
+
+def _newest_whole(folder: RunFolder) -> tuple[LoadedNetwork, Path, tuple[Path, ...], tuple[str, ...]]:
+    """The newest checkpoint that can be loaded, its file, those that cannot, and what is to be said of these."""
+    damaged: list[Path] = []
+    notes: list[str] = []
+    first_error: CheckpointError | None = None
+    for file in reversed(folder.checkpoints()):
+        try:
+            return load_network(file), file, tuple(damaged), tuple(notes)
+        except CheckpointError as err:
+            damaged.append(file)
+            notes.append(f"{err}. Going on from the checkpoint before it")
+            first_error = first_error or err
+    assert first_error is not None  # or there are no checkpoints, which was checked
+    raise first_error
 
 
 def describe(run: Run) -> str:
@@ -113,13 +160,6 @@ def describe(run: Run) -> str:
     scaling = getattr(run.config.network, "res_scale", 1.0)
     scaled = f", residual scaling {scaling:g}" if scaling != 1 else ""
     return f"{run.config.architecture.describe(run.config.network)}{scaled}, {parameters:,} parameters"
-
-
-def check_compiler(config: TrainConfig) -> None:
-    """Refuse ``compile`` where there is nothing to compile with; EnvironmentUnfitError."""
-    compilers = (os.environ.get("CXX"), "g++", "clang++")
-    if config.compile and not any(shutil.which(name) for name in compilers if name):
-        raise EnvironmentUnfitError("--compile needs a C++ compiler, and there is none. Install g++, or leave it away")
 
 
 def _load_init(init: Path, res_scale: float | None) -> LoadedNetwork:
@@ -166,9 +206,54 @@ def _refuse_other_sizes(start: LoadedNetwork, described: RunConfig, init: Path) 
             )
 
 
+def _refuse_too_large(described: RunConfig) -> None:
+    what = described.architecture.describe(described.network)
+    with memory_for(what, "Choose a smaller network"), torch.device("meta"):  # sizes without memory
+        network = described.architecture.network_type(described.network)
+    needed = _BYTES_PER_PARAMETER * sum(p.numel() for p in network.parameters())
+    if needed > machine_memory():
+        raise EnvironmentUnfitError(
+            f"{what}: weights, gradients and Adam's moments need {needed / 1e9:.0f} GB, and this machine has "
+            f"{machine_memory() / 1e9:.0f}. Choose a smaller network"
+        )
+
+
+def _as_asked(config: str) -> dict[str, Asked]:
+    """What a recipe or a file says, as if each value of it had been given."""
+    base = read_base(config)
+    option = f"--config {config}"
+    network = {f"net.{name}": Asked(option, value) for name, value in base["network"].items()}
+    return network | {
+        name: Asked(option, value) for section in ("training", "data") for name, value in base[section].items()
+    }
+
+
+def _free(before: RunConfig) -> set[str]:
+    """Fields that may change in the course of a run."""
+    # The pictures themselves are compared when they have been found, with those that the checkpoint knows.
+    free = {*DataConfig.__dataclass_fields__, "log_every", "validate_every"}
+    return free | ({"updates"} if before.training.schedule == "halving" else set())
+
+
+def _compare_file(file: Path, newest: Path, written: RunConfig, trained: RunConfig) -> tuple[str, ...]:
+    """Lines on what may differ; EdsrError if anything else was changed in the file since the run began."""
+    was, now = trained.to_plain(), written.to_plain()
+    differing = [
+        (name, f"{name} is {now[section].get(name)} there and {was[section].get(name)} in {newest.name}")
+        for section in ("network", "training")
+        for name in was[section] | now[section]
+        if was[section].get(name) != now[section].get(name)
+    ]
+    free = _free(trained)
+    if fixed := [text for name, text in differing if name not in free]:
+        raise EdsrError(
+            f"{file}: was changed since the run began: {'; '.join(fixed)}. Put it back, or begin a new run with --init"
+        )
+    return tuple(f"{file}: {text}, which is taken" for _, text in differing)
+
+
 def _refuse_changes(path: Path, before: RunConfig, now: RunConfig, asked: Mapping[str, Asked]) -> None:
-    free = {*DataConfig.__dataclass_fields__.keys() - {"protocol"}, "log_every", "validate_every"}
-    free |= {"updates"} if before.training.schedule == "halving" else set()
+    free = _free(before)
     was, wanted = before.to_plain(), now.to_plain()
     for name, (option, _) in asked.items():
         section, key = section_of(name)

@@ -1,26 +1,57 @@
 """One update of the weights: forward, backward, Adam, and the average; nothing of what is not finite gets into them."""
 
+import contextlib
 import copy
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from edsr_runtime.errors import EnvironmentUnfitError
+from edsr_train.compiling import check_compiler, compiler_errors_said
 from edsr_train.config import TrainConfig
+from edsr_train.memory import memory_for
 from edsr_train.models.branch import SuperResolutionNetwork
 from edsr_train.processes import Processes
+from edsr_train.tf32 import tf32
 
-_AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+_CRITERIA: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "l1": F.l1_loss,
+    "mse": F.mse_loss,
+    "half-mse": lambda sr, hr: F.mse_loss(sr, hr) / 2,
+}
+_AUTOCAST = {"fp32": None, "tf32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+_TF32_CAPABILITY = (8, 0)  # Ampere
+# The loss is scaled by 2^16 at first, and by half of it after every overflow. Gradients that overflow even here are
+# those of a run that diverged.
+_SMALLEST_SCALE = 2.0**-14
+
+
+class Step(NamedTuple):
+    """What became of one update."""
+
+    loss: float
+    """Mean over all processes."""
+    is_done: bool
+    """Whether the weights were changed: not if the loss or a gradient was not finite, in any process."""
+    is_rescaled: bool = False
+    """It was not done, but all there is to it is that fp16's range was too small: the next one has a smaller scale."""
 
 
 class Updater:
     """Holds what an update changes: weights, Adam's moments, the scale of the loss, the averaged weights."""
 
     def __init__(self, network: SuperResolutionNetwork, config: TrainConfig, processes: Processes) -> None:
-        """Move ``network`` to the device of ``processes`` and train it in place."""
+        """Move ``network`` to the device of ``processes`` and train it in place.
+
+        Raises:
+            EnvironmentUnfitError: the device cannot do what ``config`` asks for.
+        """
         device = processes.device
+        check_device(config, device)
         network.to(device)
         if config.channels_last:
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -30,14 +61,14 @@ class Updater:
         self._forward = processes.share(_AtScale(network, config.compile), has_unused=len(network.scales) > 1)
         self._optimizer = torch.optim.Adam(self._trained, lr=config.lr, betas=(0.9, 0.999), eps=1e-8, fused=True)
         self._scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
-        self._criterion: Callable[[Tensor, Tensor], Tensor] = nn.L1Loss() if config.loss == "l1" else nn.MSELoss()
+        self._criterion = _CRITERIA[config.loss]
 
     @property
     def delivered(self) -> SuperResolutionNetwork:
         """The network to be validated and saved: the average, if there is one."""
         return self._network if self._averaged is None else self._averaged
 
-    def update(self, number: int, lr: Tensor, hr: Tensor, scale: int) -> tuple[float, bool]:
+    def update(self, number: int, lr: Tensor, hr: Tensor, scale: int) -> Step:
         """Do the update with this number, counted from 0.
 
         Parameters that the scale does not use are not touched, nor are their moments.
@@ -48,33 +79,43 @@ class Updater:
             hr: (n, 3, scale*h, scale*w).
             scale: of this batch; the same in all processes.
 
-        Returns:
-            The loss, mean over all processes, and whether the weights were changed: not if the loss or a gradient
-            was not finite, in any process.
+        Raises:
+            EnvironmentUnfitError: too little memory, or a compiler that fails.
         """
+        what = f"an update with {len(lr)} patches of {lr.shape[-2]}x{lr.shape[-1]} LR pixels at x{scale}"
+        advice = "Choose a smaller --batch or --patch, or --precision bf16"
+        with memory_for(what, advice), compiler_errors_said() if self._config.compile else contextlib.nullcontext():
+            return self._update(number, lr, hr, scale)
+
+    def _update(self, number: int, lr: Tensor, hr: Tensor, scale: int) -> Step:
         config = self._config
         for group in self._optimizer.param_groups:
             group["lr"] = config.lr_at(number)
         if config.channels_last:
             lr = lr.contiguous(memory_format=torch.channels_last)
         dtype = _AUTOCAST[config.precision]
-        with torch.autocast(lr.device.type, dtype, enabled=dtype is not None):
-            sr = self._forward(lr, scale)
-        loss = self._criterion(sr.float(), hr)
-        self._optimizer.zero_grad(set_to_none=True)
-        self._scaler.scale(loss).backward()
+        with tf32(config.precision == "tf32"):
+            with torch.autocast(lr.device.type, dtype, enabled=dtype is not None):
+                sr = self._forward(lr, scale)
+            loss = self._criterion(sr.float(), hr)
+            self._optimizer.zero_grad(set_to_none=True)
+            self._scaler.scale(loss).backward()
         self._scaler.unscale_(self._optimizer)
         gradients = [p.grad for p in self._trained if p.grad is not None]
         norm = nn.utils.get_total_norm(gradients)
-        (mean_loss,) = self._processes.mean([loss.item()])
-        is_finite = math.isfinite(mean_loss) and math.isfinite(norm.item())
+        own_loss, length = torch.stack([loss.detach(), norm]).tolist()  # together: a GPU is waited for once
+        (mean_loss,) = self._processes.mean([own_loss])
+        is_finite = math.isfinite(mean_loss) and math.isfinite(length)
+        is_rescaled = False
         if is_finite:
             if config.clip:
                 nn.utils.clip_grads_with_norm_(self._trained, config.clip, norm)
             self._scaler.step(self._optimizer)
             self._average(number)
+        elif self._scaler.is_enabled():
+            is_rescaled = math.isfinite(mean_loss) and self._scaler.get_scale() > _SMALLEST_SCALE
         self._scaler.update()
-        return mean_loss, is_finite
+        return Step(mean_loss, is_finite, is_rescaled)
 
     def state(self) -> dict[str, Any]:
         """All that ``restore`` needs beside the weights that are delivered."""
@@ -110,6 +151,16 @@ class Updater:
                 mean.lerp_(newest, 1 - decay)
         for kept, latest in zip(self._averaged.buffers(), self._network.buffers(), strict=True):
             kept.copy_(latest)
+
+
+def check_device(config: TrainConfig, device: torch.device) -> None:
+    """EnvironmentUnfitError if the device cannot do what ``config`` asks for."""
+    if config.precision == "tf32" and (
+        device.type != "cuda" or torch.cuda.get_device_capability(device) < _TF32_CAPABILITY
+    ):
+        raise EnvironmentUnfitError("--precision tf32 needs an NVIDIA GPU since Ampere. Choose fp32")
+    if config.compile:
+        check_compiler(device)
 
 
 class _AtScale(nn.Module):

@@ -65,13 +65,19 @@ def read_lr(file: Path, scale: int, hr_file: Path, hr_hw: tuple[int, int] | None
 
 def make_pair(hr: Pixels, scale: int, name: str = "") -> Pair:
     """Crop HR to a multiple of ``scale`` and shrink it as the benchmark sets were shrunk."""
-    hr = np.ascontiguousarray(crop_to_multiple(hr, scale), np.uint8)
+    hr = np.asarray(crop_to_multiple(hr, scale), np.uint8)
     return Pair(name, np.asarray(imresize(hr, 1 / scale), np.uint8), hr)
 
 
-def unusable(problems: Sequence[str]) -> DataError:
-    """One error that lists the problems of many pictures, the first twenty."""
-    lines = [f"{len(problems)} of the pictures cannot be used:", *problems[:_MOST_LISTED]]
-    if len(problems) > _MOST_LISTED:
-        lines.append(f"and {len(problems) - _MOST_LISTED} more")
-    return DataError("\n".join(lines))
+class UnusablePicturesError(DataError):
+    """Pictures that cannot be used; the text lists the first twenty."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        lines = [f"{len(problems)} of the pictures cannot be used:", *problems[:_MOST_LISTED]]
+        if len(problems) > _MOST_LISTED:
+            lines.append(f"and {len(problems) - _MOST_LISTED} more")
+        super().__init__("\n".join(lines))
+        self.problems = tuple(problems)
+        """One line for each picture."""
+        self.is_cut = len(problems) > _MOST_LISTED
+        """Whether the text leaves some out."""

@@ -9,10 +9,10 @@ import numpy as np
 
 from edsr_runtime.errors import DataError
 from edsr_runtime.resize import imresize
-from edsr_train.data.pictures import Pixels, make_pair, read_lr, read_rgb, unusable
+from edsr_train.data.pictures import Pixels, UnusablePicturesError, make_pair, read_lr, read_rgb
 from edsr_train.data.pixel_file import PixelFile, Stamp, Stored
 from edsr_train.data.sets import MADE, Source
-from edsr_train.data.store import Collection, Item, Report, UnusablePicturesError, open_collection, problems_of, stamp
+from edsr_train.data.store import Collection, Item, NotStoredError, Report, open_collection, problems_of, stamp
 
 Size = tuple[int, int]
 
@@ -30,9 +30,22 @@ class Prepared:
 
 
 def prepare(
-    sources: Sequence[Source], scales: Sequence[int], rescale: Sequence[float], cache: Path, report: Report
+    sources: Sequence[Source],
+    scales: Sequence[int],
+    rescale: Sequence[float],
+    cache: Path,
+    report: Report,
+    problems: Sequence[str] = (),
 ) -> tuple[list[Prepared], list[str]]:
     """Open all pixel files, and make those that are missing.
+
+    Args:
+        sources: photographs; where LR files are missing, ``problems`` has a line for each.
+        scales: of the LR versions.
+        rescale: factors of the copies.
+        cache: folder of the files.
+        report: progress.
+        problems: that were found before; they are listed together with those found here.
 
     Returns:
         The photographs by origin, and after each its copies by factor; lines on what had to be made.
@@ -46,10 +59,10 @@ def prepare(
             f"{fixed[0].hr.parent}: its LR pictures are of the track {fixed[0].track} and cannot be rescaled, their "
             "degradation is unknown. Leave --rescale away, or choose another --track"
         )
-    preparation = _Preparation(cache, report)
+    preparation = _Preparation(cache, report, problems)
     read = [preparation.read(origin, scales) for origin in _origins(sources)]
     if preparation.problems:
-        raise unusable(preparation.problems)
+        raise UnusablePicturesError(preparation.problems)
     prepared = []
     for origin, hr, lr in read:
         assert hr is not None  # else there were problems
@@ -73,16 +86,18 @@ class _Origin:
 
     @property
     def has_lr_files(self) -> bool:
-        return bool(self.sources[0].lr)
+        return self.sources[0].track != MADE
 
     def hr_files(self) -> Collection:
         items = [Item(source.name, (stamp(source.hr),), partial(read_rgb, source.hr)) for source in self.sources]
         return Collection(self.name, {"what": "HR"}, self.title, items)
 
     def lr_files(self, scale: int, hr: Sequence[Stored] | None, sizes: Sequence[Size | None]) -> Collection:
-        """``hr`` None: not all of it can be read."""
+        """``hr`` None: not all of it can be read. Files that are missing are left out."""
         items = []
         for index, (source, size) in enumerate(zip(self.sources, sizes, strict=True)):
+            if scale not in source.lr:
+                continue
             stamps = (stamp(source.lr[scale]), *([_stamp_of(hr[index])] if hr else []))
             items.append(Item(source.name, stamps, partial(read_lr, source.lr[scale], scale, source.hr, size)))
         track = self.sources[0].track
@@ -102,9 +117,9 @@ class _Origin:
 class _Preparation:
     """Opens pixel files; collects what is to be said and what is wrong."""
 
-    def __init__(self, cache: Path, report: Report) -> None:
+    def __init__(self, cache: Path, report: Report, problems: Sequence[str]) -> None:
         self.notes: list[str] = []
-        self.problems: list[str] = []
+        self.problems = [*problems]
         self._cache, self._report = cache, report
 
     def open(self, collection: Collection) -> PixelFile:
@@ -120,17 +135,17 @@ class _Preparation:
         try:
             hr = self.open(origin.hr_files())
             sizes = [picture.hw for picture in hr.pictures]
-        except UnusablePicturesError as err:
+        except NotStoredError as err:
             self.problems += err.problems
             sizes = err.sizes
         for scale in scales if origin.has_lr_files else ():
             files = origin.lr_files(scale, hr.pictures if hr else None, sizes)
-            if hr is None:
+            if hr is None or len(files.items) < len(origin.sources):
                 self.problems += problems_of(files, self._report)
                 continue
             try:
                 lr[scale] = self.open(files)
-            except UnusablePicturesError as err:
+            except NotStoredError as err:
                 self.problems += err.problems
         return origin, hr, lr
 
@@ -141,11 +156,11 @@ class _Preparation:
 
 def _origins(sources: Iterable[Source]) -> list[_Origin]:
     """In order of their first photographs."""
-    members: dict[tuple[str, str, bool], list[Source]] = {}
+    members: dict[tuple[str, str], list[Source]] = {}
     for source in sources:
         name = source.origin or str(source.hr.parent.resolve())
-        members.setdefault((name, source.track, bool(source.lr)), []).append(source)
-    return [_Origin(name, some) for (name, _, _), some in members.items()]
+        members.setdefault((name, source.track), []).append(source)
+    return [_Origin(name, some) for (name, _), some in members.items()]
 
 
 def _items(hr: PixelFile, change: Callable[[Pixels], Pixels]) -> list[Item]:

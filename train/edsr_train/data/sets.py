@@ -7,7 +7,17 @@ from pathlib import Path
 
 from edsr_runtime.errors import DataError
 from edsr_train.data.layout import HrFolder, hr_folders, set_folder_among
-from edsr_train.data.pictures import SUFFIXES, Pair, is_picture, make_pair, read_lr, read_rgb, unusable
+from edsr_train.data.left_out import left_out
+from edsr_train.data.pictures import (
+    SUFFIXES,
+    Pair,
+    Pixels,
+    UnusablePicturesError,
+    is_picture,
+    make_pair,
+    read_lr,
+    read_rgb,
+)
 from edsr_train.data.selection import ALL as ALL
 from edsr_train.data.selection import Selection as Selection
 from edsr_train.data.selection import number_of
@@ -35,6 +45,8 @@ class Source:
     """Of the LR files."""
     origin: str = ""
     """The HR folder, and the numbers where they leave some of it out; names its cache. Empty: that of ``hr``."""
+    root: Path = Path()
+    """The folder that was searched for pictures, with those below."""
 
     @property
     def can_be_rescaled(self) -> bool:
@@ -49,6 +61,7 @@ def find_sources(
     select: Selection = ALL,
     *,
     default_part: str = "train",
+    problems: list[str] | None = None,
 ) -> list[Source]:
     """The photographs of a set, sorted by name.
 
@@ -60,6 +73,7 @@ def find_sources(
         select: by the numbers that the names end in; of all parts of the set. Where two parts have a number, that of
             ``default_part`` counts.
         default_part: of a set with several parts, all of which is meant where nothing is selected.
+        problems: takes a line for every LR file that is missing; without it, they are an error at once.
 
     Raises:
         DataError: no photographs, several sets, numbers that no picture has, or LR files that are missing.
@@ -67,15 +81,21 @@ def find_sources(
     present = _photographs(folder, default_part, select)
     chosen = _select(folder, present, select)
     tracks = {hr: _track_of(hr, scales, track) for hr in chosen}
-    problems = [problem for hr, files in chosen.items() for problem in _missing_lr(hr, files, scales, tracks[hr])]
-    if problems:
-        raise DataError("\n".join(problems))
+    if problems is None:
+        lines = [line for hr, files in chosen.items() for line in _missing_lr(hr, files, scales, tracks[hr])]
+        if lines:
+            raise DataError("\n".join(lines))
     sources: list[Source] = []
     for hr, files in chosen.items():
         origin = str(hr.path.resolve()) + (f" {select}" if len(files) < len(present[hr]) else "")
         for file in files:
-            lr = {scale: place for scale in scales if (place := _lr_file(hr, file, tracks[hr], scale))}
-            sources.append(Source(file.stem, file, lr, tracks[hr], origin))
+            places = {scale: place for scale in scales if (place := _lr_file(hr, file, tracks[hr], scale))}
+            lr = {scale: place for scale, place in places.items() if place.is_file()}
+            if problems is not None:
+                problems += [
+                    f"{place}: is missing, the LR of {file}" for place in places.values() if not place.is_file()
+                ]
+            sources.append(Source(file.stem, file, lr, tracks[hr], origin, hr.path))
     return sources
 
 
@@ -87,28 +107,37 @@ def lr_origin(sources: Sequence[Source]) -> str:
     return "; ".join([*said, *(["made by MATLAB's bicubic"] if made else [])])
 
 
-def lr_folder(folder: Path, scale: int) -> Path | None:
-    """Where a benchmark folder keeps its LR pictures of this scale, or None if it has none."""
-    found = folder / "LR_bicubic" / f"X{scale}"
-    return found if found.is_dir() else None
-
-
-def benchmark_pairs(folder: Path, scale: int) -> list[Pair]:
+def benchmark_sources(folder: Path, scale: int, problems: list[str] | None = None) -> list[Source]:
     """The pictures of a benchmark folder, sorted by name.
 
     HR is the folder's ``HR`` (of DIV2K, ``DIV2K_valid_HR``), or the folder itself without those below. LR is
     ``LR_bicubic/X<scale>/<name>x<scale>.png`` where there is such a folder, else made as those files were, by MATLAB's
     bicubic.
 
+    Args:
+        folder: of the set.
+        scale: of the LR versions.
+        problems: as for ``find_sources``.
+
+    Raises:
+        DataError: no pictures, or LR files that are missing (all are listed).
+    """
+    _refuse_no_folder(folder)
+    if hr_folders(folder):
+        return find_sources(folder, (scale,), default_part="valid", problems=problems)
+    files = sorted(file for file in folder.iterdir() if is_picture(file) and not file.is_dir())
+    if not files:
+        raise _no_pictures(folder)
+    return [Source(file.stem, file, root=folder) for file in files]
+
+
+def benchmark_pairs(folder: Path, scale: int) -> list[Pair]:
+    """The pictures of ``benchmark_sources`` themselves.
+
     Raises:
         DataError: no pictures, unreadable ones, or LR files that are missing or do not fit (all are listed).
     """
-    if folder.is_dir() and hr_folders(folder):
-        return pairs_of(find_sources(folder, (scale,), default_part="valid"), scale)
-    files = sorted(file for file in folder.iterdir() if is_picture(file)) if folder.is_dir() else []
-    if not files:
-        raise _no_pictures(folder)
-    return pairs_of([Source(file.stem, file) for file in files], scale)
+    return pairs_of(benchmark_sources(folder, scale), scale)
 
 
 def pairs_of(sources: Sequence[Source], scale: int) -> list[Pair]:
@@ -121,30 +150,60 @@ def pairs_of(sources: Sequence[Source], scale: int) -> list[Pair]:
     Raises:
         DataError: unreadable pictures, or LR files that do not fit (all are listed).
     """
-    pairs, problems = [], []
-    for source in sources:
-        try:
-            pairs.append(_pair(source, scale))
-        except DataError as err:
-            problems.append(str(err))
+    problems: list[str] = []
+    pairs = pairs_by_scale({scale: sources}, problems)
     if problems:
-        raise unusable(problems)
+        raise UnusablePicturesError(problems)
+    return pairs[scale]
+
+
+def pairs_by_scale(sources: Mapping[int, Sequence[Source]], problems: list[str]) -> dict[int, list[Pair]]:
+    """The pictures of several scales; each HR picture is read, and held, once for all of them.
+
+    Args:
+        sources: by scale, found for it.
+        problems: takes a line for every picture that cannot be used; it is left out.
+    """
+    uses: dict[Path, list[tuple[int, Source]]] = {}
+    for scale, some in sources.items():
+        for source in some:
+            uses.setdefault(source.hr, []).append((scale, source))
+    pairs: dict[int, list[Pair]] = {scale: [] for scale in sources}
+    for file, wanted in uses.items():
+        hr = _read(file, problems)
+        for scale, source in wanted:
+            try:
+                if (pair := _pair(source, scale, hr)) is not None:
+                    pairs[scale].append(pair)
+            except DataError as err:
+                problems.append(str(err))
     return pairs
 
 
-def _pair(source: Source, scale: int) -> Pair:
-    hr = read_rgb(source.hr)
-    if not source.lr:
-        return make_pair(hr, scale, source.name)
+def _read(file: Path, problems: list[str]) -> Pixels | None:
+    try:
+        return read_rgb(file)
+    except DataError as err:
+        problems.append(str(err))
+        return None
+
+
+def _pair(source: Source, scale: int, hr: Pixels | None) -> Pair | None:
+    """None where HR cannot be read, or LR is known to be missing; what there is of them was looked at."""
+    if source.track == MADE:
+        return None if hr is None else make_pair(hr, scale, source.name)
+    if scale not in source.lr:
+        return None
+    lr = read_lr(source.lr[scale], scale, source.hr, None if hr is None else (hr.shape[0], hr.shape[1]))
+    if hr is None:
+        return None
     height, width = hr.shape[0] // scale, hr.shape[1] // scale
-    lr = read_lr(source.lr[scale], scale, source.hr, (hr.shape[0], hr.shape[1]))
     return Pair(source.name, lr, hr[: height * scale, : width * scale])
 
 
 def _photographs(folder: Path, default_part: str, select: Selection) -> dict[HrFolder, list[Path]]:
     """Of the HR folders that are meant, the default part first."""
-    if not folder.is_dir():
-        raise _no_pictures(folder)
+    _refuse_no_folder(folder)
     found = hr_folders(folder)
     if not found:
         files = _pictures_below(folder)
@@ -171,7 +230,7 @@ def _photographs(folder: Path, default_part: str, select: Selection) -> dict[HrF
 
 
 def _pictures_below(folder: Path) -> list[Path]:
-    files = (file for file in folder.rglob("*") if is_picture(file))
+    files = (file for file in folder.rglob("*") if is_picture(file) and not file.is_dir())
     return sorted(file for file in files if not any(p.startswith(".") for p in file.relative_to(folder).parts))
 
 
@@ -246,6 +305,18 @@ def _some(names: Sequence[str], count: int | None = None) -> str:
     return f"{text} and {count - _MOST_NAMED} more" if count > _MOST_NAMED else text
 
 
+def _refuse_no_folder(folder: Path) -> None:
+    if not folder.exists():
+        raise DataError(f"{folder}: there is no such folder")
+    if not folder.is_dir():
+        raise DataError(f"{folder}: is a file, expected a folder of pictures")
+
+
 def _no_pictures(folder: Path) -> DataError:
+    if not any(folder.iterdir()):
+        return DataError(f"{folder}: is empty, expected pictures in it")
+    there = "".join(f". {line}" for line in left_out([folder]))
     kinds = ", ".join(SUFFIXES)
-    return DataError(f"{folder}: expected pictures in {folder / 'HR'} or in the folder itself, found none ({kinds})")
+    return DataError(
+        f"{folder}: expected pictures in {folder / 'HR'} or in the folder itself, found none ({kinds}){there}"
+    )

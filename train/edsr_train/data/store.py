@@ -1,9 +1,12 @@
 """Decoded pictures in a folder: made once, used again, and made anew when what they were made of has changed."""
 
+import contextlib
 import fcntl
 import hashlib
 import json
+import os
 import re
+import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -20,6 +23,9 @@ from edsr_train.data.pixel_file import DamagedFileError, PixelFile, Stamp, Store
 
 PIXELS_VERSION = 1
 """Raised when the same files give other pixels: decoding, ``imresize``."""
+UNUSED_DAYS = 90
+"""After so many days without use, a file is removed when another one is made: a photograph is decoded again in no time,
+and nobody looks into a cache."""
 
 Report = Callable[[int, int, str], None]
 """Progress: pictures done, all of them, and what is being done to them."""
@@ -55,7 +61,7 @@ class Collection:
         return cache / f"{slug}-{digest}.pixels"
 
 
-class UnusablePicturesError(DataError):
+class NotStoredError(DataError):
     """Pictures of a collection that cannot be used."""
 
     def __init__(self, problems: Sequence[str], sizes: Sequence[tuple[int, int] | None]) -> None:
@@ -88,13 +94,15 @@ def open_collection(cache: Path, collection: Collection, report: Report) -> tupl
         The file, and a line about it if it had to be made.
 
     Raises:
-        UnusablePicturesError: pictures that cannot be used; all are named, and nothing is stored.
+        NotStoredError: pictures that cannot be used; all are named, and nothing is stored.
         DataError: the folder cannot be written to.
     """
     path, title = collection.place(cache), collection.title
     try:
         stored, _ = _find(path, collection, report)
         if stored is not None:
+            with contextlib.suppress(OSError):  # somebody else's, or on a disk that is read only
+                os.utime(path)
             return stored, None
         cache.mkdir(parents=True, exist_ok=True)
         with _locked(path, lambda: report(0, len(collection.items), f"waiting for another process with {title}")):
@@ -102,13 +110,26 @@ def open_collection(cache: Path, collection: Collection, report: Report) -> tupl
             if stored is not None:
                 return stored, None
             again = f" again ({why})" if why else ""
+            removed = _remove_unused(cache)
             _make(path, collection, report, f"preparing {title}{again}")
-            return map_pixels(path), f"{title}: prepared{again}, kept in {path}"
+            return map_pixels(path), f"{title}: prepared{again}, kept in {path}{removed}"
     except OSError as err:
         raise DataError(
             f"{cache}: decoded pictures cannot be kept there ({err.strerror or err}). Make room, or name another "
             "folder with --cache"
         ) from err
+
+
+def _remove_unused(cache: Path) -> str:
+    """Files that nobody has used for long; what is to be said about it."""
+    since = time.time() - UNUSED_DAYS * 86_400
+    removed = 0
+    for file in cache.glob("*.pixels"):
+        with contextlib.suppress(OSError):
+            if file.stat().st_mtime < since:
+                file.unlink()  # not its lock: somebody may be waiting for it
+                removed += 1
+    return f"; {removed} files there were not used for {UNUSED_DAYS} days and are removed" if removed else ""
 
 
 def problems_of(collection: Collection, report: Report) -> list[str]:
@@ -145,7 +166,7 @@ def _make(path: Path, collection: Collection, report: Report, what: str) -> None
                 if not problems:
                     yield collection.items[index].name, collection.items[index].stamps, pixels
         if problems:
-            raise UnusablePicturesError(problems, sizes)
+            raise NotStoredError(problems, sizes)
 
     with closing(pictures()) as made:
         write_pixels(path, _with_version(collection.recipe), made)

@@ -129,6 +129,7 @@ def open_training_set(
     cache: Path,
     device: torch.device = CPU,
     report: Report = lambda done, total, what: None,
+    problems: Sequence[str] = (),
 ) -> TrainingSet:
     """Decode everything once, into files that the next run finds again.
 
@@ -141,12 +142,13 @@ def open_training_set(
         device: where batches go. The pictures too, if they fit in half of a GPU's free memory; else they stay mapped
             from their files.
         report: progress.
+        problems: of pictures, found before; they are listed together with those found here.
 
     Raises:
         DataError: pictures that cannot be used (all are listed), none that is large enough, copies whose LR versions
             are not known, or a cache that cannot be written to.
     """
-    prepared, notes = prepare(sources, scales, rescale, cache, report)
+    prepared, notes = prepare(sources, scales, rescale, cache, report, problems)
     return TrainingSet(prepared, scales, patch, device, [*notes, f"LR: {lr_origin(sources)}"])
 
 

@@ -1,0 +1,31 @@
+"""Whoever watches a run, and cannot end it."""
+
+from collections.abc import Callable
+
+from edsr_runtime.errors import DataError
+from edsr_train.loop import Progress, Record, Watcher
+from edsr_train.models.branch import SuperResolutionNetwork
+
+
+class Tolerant:
+    """A watcher whose trouble with files, such as a full disk, is said once; it goes on trying."""
+
+    def __init__(self, watcher: Watcher, name: str, say: Callable[[str], None]) -> None:
+        self._watcher, self._name, self._say = watcher, name, say
+        self._is_said = False
+
+    def updated(self, progress: Progress) -> None:
+        """Pass it on."""
+        self._try(lambda: self._watcher.updated(progress))
+
+    def recorded(self, record: Record, network: SuperResolutionNetwork) -> None:
+        """Pass it on."""
+        self._try(lambda: self._watcher.recorded(record, network))
+
+    def _try(self, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except (OSError, DataError) as err:
+            if not self._is_said:
+                self._say(f"{self._name}: {getattr(err, 'strerror', None) or err}. The run goes on, with gaps there")
+                self._is_said = True
