@@ -37,6 +37,16 @@ def test_a_model_that_is_not_there_is_refused_with_what_is(folder: Path, name: s
         model_path(name, scale)
 
 
+def test_fp16_files_are_models_of_their_own_that_only_tensorrt_asks_for(folder: Path) -> None:
+    for name in ("edsr-small_x4.onnx", "edsr-small_x4_fp16.onnx", "edsr-small_x2.onnx"):
+        (folder / name).touch()
+    assert [model.path.name for model in shipped_models()] == ["edsr-small_x2.onnx", "edsr-small_x4.onnx"]
+    assert shipped_models("fp16") == [ShippedModel("edsr-small", 4, folder / "edsr-small_x4_fp16.onnx", "fp16")]
+    assert model_path("edsr-small", 4, "fp16") == folder / "edsr-small_x4_fp16.onnx"
+    with pytest.raises(ModelFileError, match=r"^no FP16 model edsr-small x2 comes .*\(there are: edsr-small x4\)"):
+        model_path("edsr-small", 2, "fp16")
+
+
 def test_an_installation_without_models_says_so(folder: Path) -> None:
     folder.rmdir()
     assert shipped_models() == []

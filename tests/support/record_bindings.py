@@ -53,8 +53,8 @@ int getNvOnnxParserVersion(void) { return 0; }
 def record(trt: Any) -> dict[str, Any]:
     """``names`` of the module, ``enums`` with their members, and ``classes`` with theirs.
 
-    A member of a class is ``property``, or the names of a method's parameters; ``flags=`` may be left out. Between
-    overloads stands `` | ``.
+    A member of a class is ``property``, or the names of a method's parameters; ``flags=`` may be left out. After an
+    arrow stands what the method gives, if that is one of ``CLASSES``; between overloads stands `` | ``.
     """
     names = sorted(name for name in vars(trt) if not name.startswith("_"))
     enums = {name: " ".join(sorted(getattr(trt, name).__members__)) for name in names if _is_enum(getattr(trt, name))}
@@ -78,18 +78,22 @@ def _is_public(member: str) -> bool:
 def _kind(value: object) -> str | None:
     if isinstance(value, property):
         return "property"
-    signatures = parameters(value.__doc__ or "") if callable(value) else []
-    return " | ".join(signatures) if signatures else None
+    found = signatures(value.__doc__ or "") if callable(value) else []
+    return " | ".join(found) if found else None
 
 
-def parameters(doc: str) -> list[str]:
-    """Names of parameters from the signatures that pybind11 writes into docstrings, without ``self``."""
+def signatures(doc: str) -> list[str]:
+    """``network, config -> IHostMemory``: from what pybind11 writes into docstrings, without ``self``."""
     found = []
     for line in doc.splitlines():
-        match = re.match(r"(?:\d+\. )?\w+\((.*)\) -> ", line)
+        match = re.match(r"(?:\d+\. )?\w+\((.*)\) -> (\S+)", line)
         if match:
             names = [part.split(":")[0].strip() + ("=" if "=" in part else "") for part in _split(match[1])]
-            found.append(", ".join(name for name in names if name not in ("self", "")))
+            gives = match[2].split(".")[-1]
+            found.append(
+                ", ".join(name for name in names if name not in ("self", ""))
+                + (f" -> {gives}" if gives in CLASSES else "")
+            )
     return found
 
 

@@ -113,9 +113,8 @@ def _check_options(flavour: Flavour, options: BuildOptions) -> None:
     if flavour.kind == "rtx":
         if options.timing_cache is not None:
             raise EdsrError(f"{flavour} measures nothing and has no timing cache: leave --timing-cache out")
-        known = [name for name in flavour.trt.ComputeCapability.__members__ if name.startswith("SM")]
-        if unknown := [target for target in options.targets if target not in known]:
-            raise EdsrError(f"{flavour} has no target {unknown[0]}: expected some of {', '.join(known)}")
+        if unknown := [target for target in options.targets if target not in flavour.targets]:
+            raise EdsrError(f"{flavour} has no target {unknown[0]}: expected some of {', '.join(flavour.targets)}")
 
 
 def _made(make: Callable[..., Any], log: Log, what: str, *arguments: Any) -> Any:

@@ -21,11 +21,12 @@ from edsr_runtime.trt.engine_file import (
     read_description,
 )
 from edsr_runtime.trt.flavour import Kind
-from edsr_runtime.trt.folder import engine_folder, make_private
+from edsr_runtime.trt.folder import engine_folder
 from edsr_runtime.trt.profile import Profile
 
 _KEY_SCHEMA = 1  # another one: what the same inputs give has changed
 _KEY_LETTERS = 10
+_STEM_LETTERS = 80  # a file's name has 255 at most, also with what is added while it is written
 _LOCK_SUFFIX = ".lock"
 _UNFINISHED_S = 24 * 3600  # after which a half-written file belongs to no living build
 
@@ -43,6 +44,8 @@ class Key:
     """Full TensorRT only."""
     capability: tuple[int, int]
     """Full TensorRT only."""
+    platform: str
+    """Full TensorRT only: an engine of TensorRT-RTX runs on any."""
     flags: Flags
 
     def digest(self) -> str:
@@ -82,11 +85,12 @@ def engine_name(model: str, contract: Contract, key: Key) -> str:
     """``<model>_x4_fp16_<target>_<flavour><version>_<hash>.engine``.
 
     Args:
-        model: name of the ONNX file, without suffix.
+        model: name of the ONNX file, without suffix; letters that are special to a shell, and very many, are left out.
         contract: the file's.
         key: see there.
     """
     stem = re.sub(r"(_x\d+|_fp16|_u8|_plus)+$", "", model)
+    stem = re.sub(r"[^A-Za-z0-9_.-]+|^[.-]+", "-", stem).lstrip("-")[:_STEM_LETTERS] or "model"
     extras = ("_u8" if contract.io == "uint8" else "") + ("_plus" if contract.self_ensemble else "")
     target = "-".join(key.targets).lower() or "sm{}{}".format(*key.capability)
     return (
@@ -96,35 +100,27 @@ def engine_name(model: str, contract: Contract, key: Key) -> str:
 
 
 @contextlib.contextmanager
-def locked(name: str, wait: Callable[[], None] = lambda: None) -> Iterator[Path]:
-    """Be the only one who builds the engine of this name; gives its path.
+def locked(engine: Path, wait: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Be the only one who builds this engine.
 
     Args:
-        name: the engine's file name.
+        engine: where it is to lie; its folder is made.
         wait: called once if somebody else builds it, before waiting for that to end.
 
     Raises:
-        EnvironmentUnfitError: the folder cannot be made.
+        EdsrError: nothing can be written there.
     """
-    folder = make_private(engine_folder())
-    path = folder / f".{name}{_LOCK_SUFFIX}"
-    while True:
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                wait()
-                fcntl.flock(file, fcntl.LOCK_EX)
-            if not _is_still(path, file):  # who had it has removed it: another file stands there now
-                continue
-            try:
-                yield folder / name
-            finally:
-                path.unlink(missing_ok=True)
-            return
-        finally:
-            os.close(file)
+    path = engine.with_name(f".{engine.name}{_LOCK_SUFFIX}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = _acquired(path, wait)
+    except OSError as err:
+        raise EdsrError(f"{engine} cannot be written ({err.strerror})") from err
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(file)
 
 
 def find_intact(path: Path) -> EngineDescription | None:
@@ -193,12 +189,6 @@ def prune(what: Pruning, dry_run: bool = False) -> list[Path]:
     return going
 
 
-def file_sha256(path: Path) -> str:
-    """Of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _files(pattern: str) -> list[Path]:
     folder = engine_folder()
     hidden = pattern.startswith(".")
@@ -218,6 +208,24 @@ def _leftovers(now: float) -> list[Path]:
     lonely = [path for path in _files(f"*{SUFFIX}.*") if path not in owned]
     unfinished = [path for path in _files(f".*{SUFFIX}*") if now - path.stat().st_mtime > _UNFINISHED_S]
     return lonely + unfinished
+
+
+def _acquired(path: Path, wait: Callable[[], None]) -> int:
+    """The lock file, open and ours."""
+    while True:
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                wait()
+                fcntl.flock(file, fcntl.LOCK_EX)
+            if _is_still(path, file):
+                return file
+        except BaseException:
+            os.close(file)
+            raise
+        os.close(file)  # who had it has removed it: another file stands there now
 
 
 def _is_still(path: Path, file: int) -> bool:

@@ -170,11 +170,15 @@ def build(
 @click.option("--json", "as_json", is_flag=True, help="What lies beside the engine, as it is.")
 def info(engine: Path, layers: bool, as_json: bool) -> None:
     """Show what an engine is; it is not loaded, so nobody has to trust it."""
-    from edsr_runtime.trt.engine_file import read_description
+    from edsr_runtime.trt.engine_file import read_description, read_engine
+    from edsr_runtime.trt.memory import megabytes
     from edsr_runtime.trt.summary import describe
 
     description = read_description(engine)
     click.echo(description.to_json() if as_json else "\n".join(describe(description, layers)), nl=not as_json)
+    size = len(read_engine(engine, description))  # an error if that is not what was described
+    if not as_json:
+        click.echo(f"  file: {megabytes(size)}, SHA-256 {description.engine_sha256[:12]}..., as described")
 
 
 @main.command()
@@ -202,29 +206,31 @@ def doctor(as_json: bool) -> None:
 def verify(engine: Path, onnx: Path, data: Path | None, trust_engine: bool) -> None:
     """Compare an engine with onnxruntime in FP32; exit code 5 if it differs by more than it may."""
     from edsr_runtime.backends.trt import open_tensorrt
+    from edsr_runtime.trt import limits
     from edsr_runtime.trt import verify as work
     from edsr_runtime.trt.engine_file import read_description
 
     description = read_description(engine)
     contract, profile = description.contract, description.profile
-    reference = work.open_reference(onnx, contract)
-    with closing(open_tensorrt(engine, trust_engine, note=_say)) as backend:
-        pictures = work.invented_pictures(profile)
-        if contract.io == "uint8":
-            agreement = work.compare_uint8(backend.run_uint8, reference, pictures)
-        else:
-            agreement = work.compare_float(backend.run_float, reference, pictures)
-        scale = contract.scale
-        pairs = work.demo_pair(profile, scale) if data is None else work.set_pairs(data, profile, scale)
-        loss = work.lost_psnr(backend.run_uint8, reference, pairs, scale)
+    with _interrupts_end_it():
+        reference = work.open_reference(onnx, contract)
+        with closing(open_tensorrt(engine, trust_engine, note=_say)) as backend:
+            pictures = work.invented_pictures(profile)
+            if contract.io == "uint8":
+                agreement = work.compare_uint8(backend.run_uint8, reference, pictures)
+            else:
+                agreement = work.compare_float(backend.run_float, reference, pictures)
+            scale = contract.scale
+            pairs = work.demo_pair(profile, scale) if data is None else work.set_pairs(data, profile, scale)
+            loss = work.lost_psnr(backend.run_uint8, reference, pairs, scale)
     beyond = " beyond its rounding" if agreement.rounded else ""
     click.echo(
         f"differs from onnxruntime FP32{beyond} by {agreement.largest:.3g} grey levels at most (allowed "
-        f"{work.LARGEST:g}), {agreement.rms:.3g} rms (allowed {work.RMS:g}), over {agreement.samples:,} samples; "
+        f"{limits.LARGEST:g}), {agreement.rms:.3g} rms (allowed {limits.RMS:g}), over {agreement.samples:,} samples; "
         f"{agreement.changed:.2%} of them differ as 8 bits"
     )
     click.echo(
-        f"loses {loss.mean_db:.4f} dB (allowed {work.PSNR_LOSS_DB:g}), {loss.worst_db:.4f} at most, on "
+        f"loses {loss.mean_db:.4f} dB (allowed {limits.PSNR_LOSS_DB:g}), {loss.worst_db:.4f} at most, on "
         f"{loss.pictures} pictures ({loss.protocol})"
     )
     work.gate(agreement, loss)

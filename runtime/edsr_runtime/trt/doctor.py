@@ -123,7 +123,7 @@ def _cuda_package() -> Finding:
         "CUDA from Python",
         "missing",
         "neither pycuda nor cuda-bindings is installed",
-        "to run engines: pip install cuda-bindings (no compiler needed), or pip install 'edsr-toolkit[gpu]'",
+        "to run engines: pip install 'edsr-toolkit[cuda]' (no compiler needed), or pip install 'edsr-toolkit[gpu]'",
     )
 
 
@@ -165,7 +165,8 @@ def _build(driver: Driver | None) -> str:
         flavour = choose_flavour(Order(), driver, "there is no GPU")
     except EdsrError as err:
         return f"not possible: {err}"
-    return f"with {flavour} ({flavour.reason})"
+    ahead = "" if driver is not None else f", for the GPUs that --targets names: {', '.join(flavour.targets)}"
+    return f"with {flavour} ({flavour.reason}){ahead}"
 
 
 def _run(driver: Driver | None, flavours: dict[Kind, Flavour]) -> str:
@@ -173,7 +174,7 @@ def _run(driver: Driver | None, flavours: dict[Kind, Flavour]) -> str:
         return "not possible: there is no GPU that could be used"
     usable = []
     for kind, flavour in flavours.items():
-        if kind == "trt" or driver.gpus[0].sm in flavour.trt.ComputeCapability.__members__:
+        if kind == "trt" or driver.gpus[0].sm in flavour.targets:
             usable.append(str(flavour))
     if not usable:
         return f"not possible: no TensorRT for the {driver.gpus[0].name} is installed"

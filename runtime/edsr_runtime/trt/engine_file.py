@@ -29,6 +29,7 @@ from edsr_runtime.trt.profile import Profile
 SUFFIX = ".engine"
 SIDECAR_SUFFIX = ".json"  # after the engine's own
 SCHEMA = 1
+_MODE_ELSEWHERE = 0o644  # in our own folder nobody else reads
 
 
 @dataclass(frozen=True)
@@ -104,10 +105,17 @@ class EngineDescription:
         assert isinstance(description, cls)
         return description
 
-    def rebuild_command(self, flavour: Kind | None = None) -> str:
-        """What makes this engine again, for the machine that it is typed on; perhaps with another flavour."""
+    def rebuild_command(self, flavour: Kind | None = None, same: bool = False) -> str:
+        """What makes this engine again.
+
+        Args:
+            flavour: another one than it was built with.
+            same: for the GPUs that it was built for, and not for the one of the machine that this is typed on.
+        """
         profile, contract = self.profile, self.contract
         words = ["edsr-trt", "build", self.onnx, "--flavour", flavour or self.flavour]
+        if same and self.targets:
+            words += ["--targets", ",".join(self.targets)]
         for which in ("min", "opt", "max"):
             dims = "x".join(map(str, getattr(profile, which).dims(contract.io)))
             words.append(f"--{which}Shapes=input:{dims}")
@@ -185,21 +193,32 @@ def open_engine_file(path: Path, trust: bool = False) -> tuple[bytes, EngineDesc
             f"{path}: an engine is code that would be run, and this one lies outside the folder of engines that were "
             "built here. If you know who built it, pass --trust-engine; or build your own with: edsr-trt build"
         )
+    engine = read_engine(path, description)
+    if not trust:
+        with contextlib.suppress(OSError):  # only `edsr-trt cache prune` would know
+            os.utime(path)
+    return engine, description
+
+
+def read_engine(path: Path, description: EngineDescription) -> bytes:
+    """The bytes of an engine, if they are those that were described.
+
+    Raises:
+        ModelFileError: they are not; with the command that builds it again.
+    """
     try:
         engine = path.read_bytes()  # once: what is hashed is what is run
     except OSError as err:
         raise ModelFileError(f"{path}: cannot be read ({err.strerror})") from err
     found = hashlib.sha256(engine).hexdigest()
     if found != description.engine_sha256:
+        where = "" if is_ours(path) else f" -o {shlex.quote(str(path))}"
         raise ModelFileError(
             f"{path}: its SHA-256 is {found[:12]}..., but {sidecar(path).name} says "
             f"{description.engine_sha256[:12]}...: damaged or exchanged. Build it again with: "
-            f"{description.rebuild_command()} --force"
+            f"{description.rebuild_command(same=True)}{where} --force"
         )
-    if not trust:
-        with contextlib.suppress(OSError):  # only `edsr-trt cache prune` would know
-            os.utime(path)
-    return engine, description
+    return engine
 
 
 def check(description: EngineDescription, flavour: Flavour, driver: Driver, device: int = 0) -> None:
@@ -250,6 +269,8 @@ def _beside(path: Path, data: bytes, made: list[Path]) -> Path:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+    if not is_ours(temporary):
+        temporary.chmod(_MODE_ELSEWHERE)
     return temporary
 
 

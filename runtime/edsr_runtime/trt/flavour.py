@@ -6,7 +6,7 @@ computes in the type that the ONNX file gives it. There is no other mode in Tens
 
 import re
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from edsr_runtime.errors import EdsrError, EnvironmentUnfitError, MissingDependencyError
 
@@ -57,6 +57,14 @@ class Log:
         return [int(match[1]) for match in found if match]
 
 
+class Listener(Protocol):
+    """Takes what TensorRT says: a ``Log``, or several."""
+
+    def add(self, severity: int, message: str) -> None:
+        """Take one message, in the thread that it is said in."""
+        ...
+
+
 @dataclass(frozen=True)
 class Flavour:
     """A TensorRT that was imported."""
@@ -82,8 +90,13 @@ class Flavour:
             return 0
         return 1 << int(self.trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
 
-    def logger(self, log: Log) -> Any:
-        """An ``ILogger`` that writes into ``log``. Keep it for as long as what it was given to."""
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """TensorRT-RTX: compute capabilities that it builds for, ``SM75``, ..."""
+        return tuple(name for name in self.trt.ComputeCapability.__members__ if name.startswith("SM"))
+
+    def logger(self, log: Listener) -> Any:
+        """An ``ILogger`` that tells ``log``. Keep it for as long as what it was given to."""
         base = self.trt.ILogger
 
         class Recorder(base):  # type: ignore[misc, valid-type]

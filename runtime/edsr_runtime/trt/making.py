@@ -23,14 +23,14 @@ from edsr_runtime.trt.engine_file import (
     write_engine_file,
 )
 from edsr_runtime.trt.flavour import Flavour, load_flavour
+from edsr_runtime.trt.folder import engine_folder, make_private
 from edsr_runtime.trt.memory import Budget, Need, check_enough, check_fits, megabytes
 from edsr_runtime.trt.precision import Precision
 from edsr_runtime.trt.profile import Io, Profile, default_profile
 from edsr_runtime.zoo import DEFAULT_NAME, shipped_models
 
-DEFAULT_TARGETS = ("SM80", "SM86", "SM89", "SM120")
-"""What TensorRT-RTX chooses by itself where nothing is asked for and no GPU is there."""
 SHIPPED_SCALE = 4
+_EXAMPLE_TARGETS = "SM86,SM89,SM120"  # GeForce RTX 30, 40 and 50
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Order:
     """Makes one for the model."""
     flavour: str = "auto"
     targets: tuple[str, ...] = ()
-    """TensorRT-RTX; empty: the GPU of this machine, and without one ``DEFAULT_TARGETS``."""
+    """TensorRT-RTX; empty: the GPU of this machine."""
     opt_level: int | None = None
     workspace: int | None = None
     """Bytes."""
@@ -88,6 +88,8 @@ def make_engine(
         EdsrError: model, order and machine do not fit together; nothing was written.
         GateError: the engine would not compute in what was asked for; nothing was written.
     """
+    if output is not None and output.suffix != SUFFIX:
+        raise EdsrError(f"-o {output}: expected a file ending in {SUFFIX}")
     path = model if model is not None else shipped_model(order)
     contract = read_contract(path)
     check_file(path, contract, order)
@@ -98,7 +100,7 @@ def make_engine(
         driver, without = None, str(err)
     flavour = choose_flavour(order, driver, without)
     gpu = driver.gpus[0] if driver is not None else None
-    targets = _targets(order, flavour, gpu)
+    targets = _targets(order, flavour, gpu, without)
     profile = order.profile(contract)
     budgets = _budgets(order, flavour, gpu)
     need = check_fits(contract, profile, budgets)
@@ -116,6 +118,7 @@ def make_engine(
         targets,
         gpu.name if gpu is not None and flavour.kind == "trt" else "",
         gpu.capability if gpu is not None and flavour.kind == "trt" else (0, 0),
+        this_platform() if flavour.kind == "trt" else "",
         Flags(order.opt_level, order.workspace),
     )
     options = BuildOptions(profile, order.precision, targets, order.opt_level, order.workspace, order.timing_cache)
@@ -128,16 +131,16 @@ def make_engine(
         write_engine_file(target, built.engine, description)
         return Made(target, description, True, built.warnings)
 
-    if output is not None:
-        if output.suffix != SUFFIX:
-            raise EdsrError(f"-o {output}: expected a file ending in {SUFFIX}")
-        if not force and (output.exists() or sidecar(output).exists()):
-            raise EdsrError(f"{output} exists: pass --force to replace it, or another -o")
-        return build(output)
-    name = cache.engine_name(path.stem, contract, key)
-    with cache.locked(name, lambda: note("somebody else is building this engine; waiting for it")) as target:
-        description = None if force else cache.find_intact(target)
-        return Made(target, description, False, ()) if description is not None else build(target)
+    target = output or make_private(engine_folder()) / cache.engine_name(path.stem, contract, key)
+    with cache.locked(target, lambda: note("somebody else is building this engine; waiting for it")):
+        if force:
+            return build(target)
+        if output is None:
+            description = cache.find_intact(target)
+            return Made(target, description, False, ()) if description is not None else build(target)
+        if target.exists() or sidecar(target).exists():
+            raise EdsrError(f"{target} exists: pass --force to replace it, or another -o")
+        return build(target)
 
 
 def shipped_model(order: Order) -> Path:
@@ -146,17 +149,17 @@ def shipped_model(order: Order) -> Path:
     Raises:
         ModelFileError: it does not come with this installation.
     """
-    models = [m.path for m in shipped_models() if (m.name, m.scale) == (DEFAULT_NAME, SHIPPED_SCALE)]
+    io, self_ensemble = order.io or "float", order.self_ensemble or False
+    models = [m.path for m in shipped_models(order.precision) if (m.name, m.scale) == (DEFAULT_NAME, SHIPPED_SCALE)]
+    if models and io == "float" and not self_ensemble:
+        return models[0]
     name = f"{DEFAULT_NAME}_x{SHIPPED_SCALE}"
-    wanted = name + _suffix(order.precision, order.io or "float", order.self_ensemble or False)
-    path = models[0].with_name(f"{wanted}.onnx") if models else None
-    if path is None or not path.is_file():
-        command = _export(f"{name}.safetensors", order.precision, order.io or "float", order.self_ensemble or False)
-        raise ModelFileError(
-            f"{wanted}.onnx does not come with this installation: make it with: {command} "
-            f"(the checkpoint is in the repository, train/checkpoints), then: edsr-trt build {wanted}.onnx"
-        )
-    return path
+    wanted = name + _suffix(order.precision, io, self_ensemble)
+    command = _export(f"{name}.safetensors", order.precision, io, self_ensemble)
+    raise ModelFileError(
+        f"{wanted}.onnx does not come with the package: make it with: {command} "
+        f"(the checkpoint is in the repository, train/checkpoints), then: edsr-trt build {wanted}.onnx"
+    )
 
 
 def check_file(path: Path, contract: Contract, order: Order) -> None:
@@ -182,7 +185,7 @@ def check_file(path: Path, contract: Contract, order: Order) -> None:
 
 def export_command(contract: Contract, precision: Precision, io: Io, self_ensemble: bool) -> str:
     """What writes this model with other options; the checkpoint is known only by its SHA-256."""
-    several = contract.architecture == "mdsr"
+    several = "scales" in contract.config
     uncollapsed = contract.min_side == 1 and contract.config.get("tail") != "direct"
     command = _export("CHECKPOINT", precision, io, self_ensemble)
     command += f" --scale {contract.scale}" if several else ""
@@ -218,12 +221,15 @@ def _because(flavour: Flavour, reason: str) -> Flavour:
     return Flavour(flavour.kind, flavour.trt, flavour.version, reason)
 
 
-def _targets(order: Order, flavour: Flavour, gpu: Gpu | None) -> tuple[str, ...]:
+def _targets(order: Order, flavour: Flavour, gpu: Gpu | None, without: str) -> tuple[str, ...]:
     if order.targets or flavour.kind == "trt":
         return order.targets
     if gpu is None:
-        return DEFAULT_TARGETS
-    if gpu.sm not in flavour.trt.ComputeCapability.__members__:
+        raise EnvironmentUnfitError(
+            f"{without}. Or name the GPUs that the engine is for: --targets {_EXAMPLE_TARGETS} "
+            f"({flavour} knows {', '.join(flavour.targets)})"
+        )
+    if gpu.sm not in flavour.targets:
         raise EnvironmentUnfitError(
             f"{flavour} is not for the {gpu.name} (compute capability {gpu.capability[0]}.{gpu.capability[1]}): "
             "install the full TensorRT with: pip install 'edsr-toolkit[gpu]', or name --targets for other machines"

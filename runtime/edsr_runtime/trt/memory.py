@@ -70,8 +70,8 @@ def predict(contract: Contract, size: Size) -> Need:
     scratch, uncertain = _SCRATCH_BYTES, 0
     if has_paper_tail(contract):
         # convolution to HR, the same shuffled, and the features before them
-        per_pixel = max(body, 2 * feats * (contract.scale**2 + 1) * element)
-        largest = feats * contract.scale**2
+        largest = contract.floats_per_pixel or feats * contract.scale**2
+        per_pixel = max(body, 2 * (largest + feats) * element)
     else:
         tail = (samples + 2 * feats) * element
         if contract.io == "uint8":  # cast, transposed, clamped and rounded

@@ -14,6 +14,7 @@ from edsr_runtime.errors import DataError, EdsrError, GateError, MissingDependen
 from edsr_runtime.metrics import PROTOCOLS
 from edsr_runtime.pictures.read import read_picture
 from edsr_runtime.resize import crop_to_multiple, imresize
+from edsr_runtime.trt.limits import LARGEST, PSNR_LOSS_DB, RMS
 from edsr_runtime.trt.making import export_command
 from edsr_runtime.trt.profile import Profile, Size
 
@@ -24,9 +25,6 @@ RunFloat = Callable[[Floats], Floats]
 RunUint8 = Callable[[Pixels], Pixels]
 """(N, H, W, 3) -> (N, sH, sW, 3)."""
 
-LARGEST, RMS = 0.5, 0.05
-"""Allowed difference of an FP16 engine, grey levels of 0..255: less than a step of the result."""
-PSNR_LOSS_DB = 0.01
 _ROUNDING = 0.5  # by which a uint8 differs from any network
 _LONGEST_SIDE = 96  # of invented pictures: onnxruntime needs seconds for larger ones in EDSR
 _MOST_AT_ONCE = 2

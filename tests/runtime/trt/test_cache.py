@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from edsr_runtime.errors import EdsrError
 from edsr_runtime.trt import cache
 from edsr_runtime.trt.cache import Key, Pruning, engine_name, entries, find_intact, locked, prune
 from edsr_runtime.trt.engine_file import EngineDescription, Flags, sidecar, write_engine_file
@@ -19,8 +20,10 @@ from engine_stand_ins import ADA, ENGINE, contract, description, full_descriptio
 
 DAY_S = 24 * 3600
 PROFILE = Profile(Size(1, 3, 3), Size(8, 256, 256), Size(8, 256, 256))
-RTX = Key("cd" * 32, PROFILE, "rtx", "1.7.1.116", ("SM86", "SM120"), "", (0, 0), Flags(None, None))
-FULL = dataclasses.replace(RTX, flavour="trt", version="11.4.0", targets=(), gpu=ADA.name, capability=(8, 9))
+RTX = Key("cd" * 32, PROFILE, "rtx", "1.7.1.116", ("SM86", "SM120"), "", (0, 0), "", Flags(None, None))
+FULL = dataclasses.replace(
+    RTX, flavour="trt", version="11.4.0", targets=(), gpu=ADA.name, capability=(8, 9), platform="linux-x86_64"
+)
 
 
 def put(folder: Path, name: str, days: float = 0, what: EngineDescription | None = None) -> Path:
@@ -47,7 +50,23 @@ def test_a_name_says_model_scale_precision_target_and_version() -> None:
     assert engine_name("mine_x2_fp16_u8_plus", special, FULL) == (
         f"mine_x2_fp16_u8_plus_sm89_trt11.4.0_{FULL.digest()}.engine"
     )
-    assert engine_name("_x4", contract(), RTX).startswith("_x4_fp16_sm86")
+    assert engine_name("_x4", contract(), RTX).startswith("model_x4_fp16_sm86")
+
+
+@pytest.mark.parametrize(
+    ("model", "stem"),
+    [("my best; model*", "my-best-model-"), (".hidden", "hidden"), ("--force", "force"), ("ü", "model")],
+)
+def test_a_name_suits_a_shell_and_is_found_in_the_folder(model: str, stem: str) -> None:
+    assert engine_name(model, contract(), RTX).startswith(f"{stem}_x4_fp16_")
+
+
+def test_a_name_fits_into_a_folder_however_long_the_models_is(folder: Path) -> None:
+    targets = ("SM75", "SM80", "SM86", "SM89", "SM120", "SM121")
+    path = make_private(folder) / engine_name("n" * 250, contract(), dataclasses.replace(RTX, targets=targets))
+    write_engine_file(path, ENGINE, description())
+    with locked(path):
+        assert find_intact(path) == description()
 
 
 @pytest.mark.parametrize(
@@ -60,6 +79,7 @@ def test_a_name_says_model_scale_precision_target_and_version() -> None:
         {"targets": ("SM86",)},
         {"gpu": "NVIDIA L4"},
         {"capability": (8, 9)},
+        {"platform": "linux-aarch64"},
         {"flags": Flags(3, None)},
         {"flags": Flags(None, 1 << 30)},
     ],
@@ -72,12 +92,13 @@ def test_everything_that_changes_an_engine_changes_its_name(changes: dict[str, o
 # --- one builder at a time ---
 
 
-def test_two_builders_take_turns_and_the_second_is_told() -> None:
+def test_two_builders_take_turns_and_the_second_is_told(tmp_path: Path) -> None:
     order: list[str] = []
+    engine = tmp_path / "new" / "a.engine"
     first_has_it, waiting = threading.Event(), threading.Event()
 
     def first() -> None:
-        with locked("a.engine"):
+        with locked(engine):
             first_has_it.set()
             waiting.wait(timeout=30)
             order.append("first")
@@ -85,20 +106,20 @@ def test_two_builders_take_turns_and_the_second_is_told() -> None:
     thread = threading.Thread(target=first)
     thread.start()
     first_has_it.wait(timeout=30)
-    with locked("a.engine", waiting.set) as path:
+    with locked(engine, waiting.set):
         order.append("second")
-        assert path.parent.stat().st_mode & 0o777 == 0o700
     thread.join()
     assert order == ["first", "second"]
 
 
-def test_a_builder_that_has_waited_keeps_the_next_one_out() -> None:
+def test_a_builder_that_has_waited_keeps_the_next_one_out(tmp_path: Path) -> None:
     """The lock it waited for was on a file that is gone by then."""
     order: list[str] = []
+    engine = tmp_path / "a.engine"
     second_waits, third_waits, third_done = threading.Event(), threading.Event(), threading.Event()
 
     def second() -> None:
-        with locked("a.engine", second_waits.set):
+        with locked(engine, second_waits.set):
             thread = threading.Thread(target=third)
             thread.start()
             while not third_waits.is_set() and not third_done.is_set():
@@ -107,12 +128,12 @@ def test_a_builder_that_has_waited_keeps_the_next_one_out() -> None:
         thread.join()
 
     def third() -> None:
-        with locked("a.engine", third_waits.set):
+        with locked(engine, third_waits.set):
             order.append("third")
         third_done.set()
 
     thread = threading.Thread(target=second)
-    with locked("a.engine"):
+    with locked(engine):
         thread.start()
         second_waits.wait(timeout=30)
         order.append("first")
@@ -120,29 +141,37 @@ def test_a_builder_that_has_waited_keeps_the_next_one_out() -> None:
     assert order == ["first", "second", "third"]
 
 
-def test_another_engine_is_not_waited_for(folder: Path) -> None:
-    with locked("a.engine"), locked("b.engine", lambda: pytest.fail("waited")):
+def test_another_engine_is_not_waited_for(tmp_path: Path) -> None:
+    with locked(tmp_path / "a.engine"), locked(tmp_path / "b.engine", lambda: pytest.fail("waited")):
         pass
-    assert list(folder.iterdir()) == []  # locks leave nothing behind
+    assert list(tmp_path.glob("*.engine*")) == list(tmp_path.glob(".*.engine*")) == []  # locks leave nothing behind
 
 
-def test_a_builder_that_was_killed_blocks_nobody(folder: Path) -> None:
+def test_what_cannot_be_written_is_found_before_the_build(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(EdsrError, match=r"a\.engine cannot be written \(.+\)"), locked(tmp_path / "file" / "a.engine"):
+        pytest.fail("built")
+
+
+def test_a_builder_that_was_killed_blocks_nobody(tmp_path: Path) -> None:
+    engine = tmp_path / "engines" / "a.engine"
     code = (
-        "import os\nfrom edsr_runtime.trt.cache import locked\n"
-        "lock = locked('a.engine'); lock.__enter__(); os.kill(os.getpid(), 9)"
+        "import os, pathlib\nfrom edsr_runtime.trt.cache import locked\n"
+        f"lock = locked(pathlib.Path({str(engine)!r})); lock.__enter__(); os.kill(os.getpid(), 9)"
     )
     done = subprocess.run([sys.executable, "-c", code], timeout=60, capture_output=True)
     assert done.returncode == -9, done.stderr
-    assert [path.name for path in folder.iterdir()] == [".a.engine.lock"]
-    with locked("a.engine", lambda: pytest.fail("waited")):
+    assert [path.name for path in engine.parent.iterdir()] == [".a.engine.lock"]
+    with locked(engine, lambda: pytest.fail("waited")):
         pass
 
 
 def test_many_builders_build_once(folder: Path) -> None:
     builds = []
+    path = make_private(folder) / "a.engine"
 
     def build() -> None:
-        with locked("a.engine") as path:
+        with locked(path):
             if find_intact(path) is None:
                 builds.append(path)
                 write_engine_file(path, ENGINE, description())

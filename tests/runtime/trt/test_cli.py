@@ -57,6 +57,7 @@ def test_an_engine_is_built_shown_listed_proven_and_removed(fp16_model: Path, rt
     assert info.stdout.splitlines()[0] == "edsr x2, fp16, float in and out"
     assert "  profile: 1x3x3 .. 2x64x64 (NxHxW)" in info.stdout.splitlines()
     assert f"for: TensorRT-RTX {rtx.version} on SM89" in info.stdout
+    assert info.stdout.splitlines()[-1].endswith(", as described")
     assert "shown by network definition, strongly typed: 15 of 15 convolutions half" in info.stdout
     layers = run("info", path, "--layers").stdout.splitlines()
     assert len([line for line in layers if line.endswith(": convolution, half")]) == 15
@@ -65,6 +66,8 @@ def test_an_engine_is_built_shown_listed_proven_and_removed(fp16_model: Path, rt
     assert run("cache", "ls").stdout.startswith(f"{path.name}  ")
     assert run("cache", "verify").exit_code == 0
     path.write_bytes(b"damaged")
+    info = run("info", path)
+    assert info.exit_code == 2 and "damaged or exchanged. Build it again with: edsr-trt build" in info.stderr
     damaged = run("cache", "verify")
     assert damaged.exit_code == 5 and "1 of 1 engines are damaged" in damaged.stderr
     assert run("cache", "prune", "--all", "--dry-run").stdout == f"{path}\n" and path.exists()

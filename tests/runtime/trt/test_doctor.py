@@ -104,7 +104,8 @@ def test_a_complete_machine_is_told_what_would_be_used(machine: Machine, folder:
 def test_without_a_gpu_rtx_still_builds(machine: Machine) -> None:
     machine.flavours = {"rtx": "1.7.1.116", "trt": "11.4.0"}
     report = examine()
-    assert report.build == "with TensorRT-RTX 1.7.1.116 (auto: only it builds without a GPU)"
+    why = "with TensorRT-RTX 1.7.1.116 (auto: only it builds without a GPU)"
+    assert report.build == f"{why}, for the GPUs that --targets names: SM86, SM89"
     assert report.run.startswith("not possible")
 
 

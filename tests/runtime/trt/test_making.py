@@ -2,25 +2,33 @@
 
 import dataclasses
 import hashlib
+import shlex
+import stat
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from edsr_runtime import zoo
 from edsr_runtime.contract import Contract, read_contract
 from edsr_runtime.errors import EdsrError, EnvironmentUnfitError, GateError, MissingDependencyError, ModelFileError
-from edsr_runtime.trt import build, making
+from edsr_runtime.trt import build, cache, cli, making
 from edsr_runtime.trt.build import Built
 from edsr_runtime.trt.driver import Driver, Gpu
 from edsr_runtime.trt.engine_file import Flags, open_engine_file, sidecar
 from edsr_runtime.trt.flavour import Flavour
-from edsr_runtime.trt.making import DEFAULT_TARGETS, Made, Order, export_command, make_engine, shipped_model
+from edsr_runtime.trt.making import Made, Order, export_command, make_engine, shipped_model
 from edsr_runtime.trt.memory import predict
 from edsr_runtime.trt.precision import PrecisionReport
 from edsr_runtime.trt.profile import Profile, Size, default_profile, tile_profile
 from engine_stand_ins import ADA, ENGINE, FakeTensorRt, contract, driver, with_capability
 
 SMALL = Order(profile=lambda own: tile_profile(64, 1, own))
+AHEAD = dataclasses.replace(SMALL, targets=("SM89",))
+"""What builds without a GPU."""
 
 
 class Stage:
@@ -75,7 +83,7 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
 
 def test_an_engine_is_built_once_and_found_again(fp16_model: Path, rtx: Flavour, folder: Path) -> None:
     notes: list[str] = []
-    order = dataclasses.replace(SMALL, flavour="rtx", targets=("SM89",))
+    order = dataclasses.replace(AHEAD, flavour="rtx")
     made = make_engine(fp16_model, order, note=notes.append)
     assert made.fresh and made.path.parent == folder
     assert made.path.name.startswith(f"tiny_x2_fp16_sm89_rtx{rtx.version}_") and made.path.suffix == ".engine"
@@ -99,11 +107,23 @@ def test_an_engine_is_built_once_and_found_again(fp16_model: Path, rtx: Flavour,
 
 def test_an_fp32_engine_is_built_where_it_is_asked_for(tiny_model: Path, rtx: Flavour, tmp_path: Path) -> None:
     output = tmp_path / "new folder" / "a.engine"
-    made = make_engine(tiny_model, dataclasses.replace(SMALL, precision="fp32", flavour="rtx"), output)
+    order = dataclasses.replace(AHEAD, precision="fp32", flavour="rtx")
+    made = make_engine(tiny_model, order, output)
     assert made.path == output and made.description.precision.asked == "fp32"
     assert set(made.description.precision.kernels) == {"float"}
     with pytest.raises(EdsrError, match=r"a\.engine exists: pass --force"):
-        make_engine(tiny_model, dataclasses.replace(SMALL, precision="fp32"), output)
+        make_engine(tiny_model, order, output)
+    assert sorted(output.parent.iterdir()) == [output, sidecar(output)]
+    output.write_bytes(b"damaged")
+    with pytest.raises(ModelFileError) as damaged:
+        open_engine_file(output, trust=True)
+    command = shlex.split(str(damaged.value).split("Build it again with: edsr-trt build ")[1])
+    words = [str(tiny_model) if word == tiny_model.name else word for word in command]
+    result = CliRunner().invoke(cli.main, ["build", *words])  # what it says is what makes it again
+    assert (result.exit_code, result.stdout) == (0, f"{output}\n"), result.stderr
+    assert dataclasses.replace(open_engine_file(output, trust=True)[1], engine_sha256="", build_seconds=0) == (
+        dataclasses.replace(made.description, engine_sha256="", build_seconds=0)
+    )
 
 
 # --- what is refused before anything is built ---
@@ -128,8 +148,8 @@ def test_an_fp32_file_is_refused_with_the_command_that_exports_fp16(tiny_model: 
         ({"self_ensemble": True}, r"does not average the eight views\. Export .* --self-ensemble \(its"),
         ({"precision": "fp32"}, r"computes in fp16, .* --precision fp32 \(its"),
         ({"flavour": "trt"}, r"the full TensorRT builds on the GPU .* and there is no NVIDIA driver\. TensorRT-RTX"),
-        ({"workspace": 1000}, r"needs about \d+ MB, but --workspace has 0 MB"),
-        ({"profile": lambda own: tile_profile(2, 1, own)}, "expected at least 3"),
+        ({"workspace": 1000, "targets": ("SM89",)}, r"needs about \d+ MB, but --workspace has 0 MB"),
+        ({"profile": lambda own: tile_profile(2, 1, own), "targets": ("SM89",)}, "expected at least 3"),
     ],
 )
 def test_what_does_not_fit_is_refused(changes: dict[str, Any], message: str, fp16_model: Path, stage: Stage) -> None:
@@ -143,7 +163,8 @@ def test_the_exact_export_command_is_given() -> None:
     assert export_command(contract(), "fp16", "float", False) == (
         f"edsr-export --ckpt CHECKPOINT --precision fp16 {sha}"
     )
-    assert export_command(contract(architecture="mdsr", scale=3, min_side=1), "fp16", "uint8", True) == (
+    mdsr = contract(architecture="mdsr", scale=3, min_side=1, config={"scales": (2, 3, 4), "n_feats": 64})
+    assert export_command(mdsr, "fp16", "uint8", True) == (
         f"edsr-export --ckpt CHECKPOINT --precision fp16 --io uint8 --self-ensemble --scale 3 --no-collapse {sha}"
     )
     assert "--no-collapse" not in export_command(
@@ -151,24 +172,36 @@ def test_the_exact_export_command_is_given() -> None:
     )
 
 
-def test_a_model_that_does_not_ship_is_told_how_to_make(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(making, "shipped_models", list)
+def test_a_model_that_does_not_ship_is_told_how_to_make(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     with pytest.raises(
         ModelFileError, match=r"edsr-small_x4_fp16_u8\.onnx does not come .* --io uint8 \(the checkpoint"
     ):
         stage.make(None, dataclasses.replace(SMALL, io="uint8"))
+    with pytest.raises(ModelFileError, match=r"edsr-small_x4_fp16_plus\.onnx does not come .* --self-ensemble \("):
+        stage.make(None, dataclasses.replace(SMALL, self_ensemble=True))
+    monkeypatch.setattr(zoo, "_FOLDER", tmp_path)
+    with pytest.raises(ModelFileError, match=r"edsr-small_x4_fp16\.onnx does not come .* --precision fp16 \(the ch"):
+        stage.make(None)
 
 
-def test_without_a_model_the_shipped_one_is_built(
-    stage: Stage, fp16_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Shipped:
-        name, scale, path = "edsr-small", 4, tmp_path / "edsr-small_x4.onnx"
+def test_without_a_model_the_shipped_one_is_built_for_this_machine(stage: Stage) -> None:
+    stage.driver = driver(ADA)
+    for precision in ("fp16", "fp32"):
+        made = stage.make(None, Order(precision=precision))
+        assert (made.description.contract.scale, made.description.contract.precision) == (4, precision)
+        assert made.path.name.startswith(f"edsr-small_x4_{precision}_sm89_rtx1.7.1.116_")
+        assert made.description.onnx == shipped_model(Order(precision=precision)).name
 
-    monkeypatch.setattr(making, "shipped_models", lambda: [Shipped])
-    (tmp_path / "edsr-small_x4_fp16.onnx").write_bytes(fp16_model.read_bytes())
-    assert shipped_model(Order()).name == "edsr-small_x4_fp16.onnx"
-    assert stage.make(None).path.name.startswith("edsr-small_x2_fp16_sm80")  # the contract of the file counts
+
+def test_the_shipped_model_is_built_ahead_of_time_for_several_gpus(rtx: Flavour, folder: Path) -> None:
+    made = make_engine(None, Order(targets=("SM86", "SM89", "SM120")))
+    assert made.path.parent == folder
+    assert made.path.name.startswith(f"edsr-small_x4_fp16_sm86-sm89-sm120_rtx{rtx.version}_")
+    assert made.description.profile == Profile(Size(1, 1, 1), Size(8, 256, 256), Size(8, 256, 256))
+    activations = made.description.memory.activations
+    assert activations == pytest.approx(made.description.memory.predicted, rel=0.003)
 
 
 @pytest.mark.parametrize("name", ["a.onnx", "a", "a.plan"])
@@ -180,13 +213,41 @@ def test_an_output_of_another_suffix_is_refused(name: str, fp16_model: Path, sta
 # --- what is chosen ---
 
 
-def test_without_a_gpu_rtx_builds_for_all_usual_ones(fp16_model: Path, stage: Stage) -> None:
+def test_without_a_gpu_rtx_builds_for_those_that_are_named(fp16_model: Path, stage: Stage) -> None:
     stage.install("trt", "11.4.0.106")
-    made = stage.make(fp16_model)
-    assert made.description.targets == DEFAULT_TARGETS == stage.built[0].targets
+    made = stage.make(fp16_model, AHEAD)
+    assert made.description.targets == ("SM89",) == stage.built[0].targets
     assert (made.description.gpu, made.description.driver) == ("", "")
-    assert "TensorRT-RTX 1.7.1.116 (auto: only it builds without a GPU)" in stage.notes[0]
+    assert "TensorRT-RTX 1.7.1.116 (auto: only it builds for targets), for SM89, " in stage.notes[0]
     assert made.warnings == ("a warning",)
+
+
+@pytest.mark.parametrize("flavour", ["auto", "rtx"])
+def test_without_a_gpu_they_have_to_be_named(flavour: str, fp16_model: Path, stage: Stage) -> None:
+    for model in (None, fp16_model):
+        with pytest.raises(EnvironmentUnfitError) as refused:
+            stage.make(model, dataclasses.replace(SMALL, flavour=flavour))
+        assert str(refused.value) == (
+            "there is no NVIDIA driver. Or name the GPUs that the engine is for: --targets SM86,SM89,SM120 "
+            "(TensorRT-RTX 1.7.1.116 knows SM86, SM89)"
+        )
+    assert stage.built == []
+
+
+def test_engines_that_go_elsewhere_are_for_everybody_to_read_and_never_written_by_two(
+    fp16_model: Path, stage: Stage, tmp_path: Path
+) -> None:
+    output = tmp_path / "a.engine"
+    with cache.locked(output):
+        thread = threading.Thread(target=lambda: stage.make(fp16_model, AHEAD, output))
+        thread.start()
+        while not any("waiting" in note for note in stage.notes):
+            assert thread.is_alive()
+            time.sleep(0.01)
+        assert stage.built == []
+    thread.join()
+    assert len(stage.built) == 1
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (output, sidecar(output))} == {0o644}
 
 
 def test_with_a_gpu_the_full_tensorrt_builds_for_that(fp16_model: Path, stage: Stage) -> None:
@@ -226,8 +287,8 @@ def test_other_gpus_get_other_engines(fp16_model: Path, stage: Stage) -> None:
     assert made[0] != made[1]
 
 
-def test_a_nine_year_old_option_is_said_to_do_nothing(fp16_model: Path, stage: Stage) -> None:
-    stage.make(fp16_model, dataclasses.replace(SMALL, opt_level=5))
+def test_an_option_that_does_nothing_is_said_to(fp16_model: Path, stage: Stage) -> None:
+    stage.make(fp16_model, dataclasses.replace(AHEAD, opt_level=5))
     assert stage.notes[-1] == "TensorRT-RTX 1.7.1.116 does not heed --opt-level"
 
 
@@ -257,7 +318,7 @@ def test_a_proof_that_fails_leaves_no_file(fp16_model: Path, stage: Stage, folde
     stage.fail = GateError("the convolution conv takes float")
     for output in (None, tmp_path / "a.engine"):
         with pytest.raises(GateError) as failed:
-            stage.make(fp16_model, output=output)
+            stage.make(fp16_model, AHEAD, output)
         assert failed.value.exit_code == 5
     assert list(folder.iterdir()) == []
     assert not (tmp_path / "a.engine").exists()

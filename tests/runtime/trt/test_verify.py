@@ -14,7 +14,7 @@ from edsr_runtime.backends.base import to_uint8
 from edsr_runtime.backends.ort import OnnxRuntimeBackend
 from edsr_runtime.contract import read_contract
 from edsr_runtime.errors import DataError, GateError, ModelFileError
-from edsr_runtime.trt import verify
+from edsr_runtime.trt import limits
 from edsr_runtime.trt.profile import Profile, Size, tile_profile
 from edsr_runtime.trt.verify import (
     Agreement,
@@ -233,5 +233,5 @@ def test_psnr_is_lost_where_the_engine_is_worse() -> None:
 
 
 def test_the_limits_are_those_that_are_promised() -> None:
-    assert (verify.LARGEST, verify.RMS, verify.PSNR_LOSS_DB) == (0.5, 0.05, 0.01)
+    assert (limits.LARGEST, limits.RMS, limits.PSNR_LOSS_DB) == (0.5, 0.05, 0.01)
     assert ExportOptions().precision == "fp32"  # so what edsr-export writes by default is a reference

@@ -1,0 +1,87 @@
+"""The matrix of engines: that it is complete, and that what was foretold holds for networks of the paper's size."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from benchmarks import engines
+from benchmarks.engines import NETWORKS, SCALES, Network, Variant, build, main, render, variants
+from benchmarks.result_file import read_result
+from edsr_runtime.errors import EdsrError
+from edsr_runtime.trt.flavour import load_flavour
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _rtx() -> None:
+    try:
+        load_flavour("rtx")
+    except EdsrError as err:
+        pytest.skip(str(err))
+
+
+def test_the_matrix_has_every_combination_once() -> None:
+    everything = variants(tuple(NETWORKS), SCALES, everything=True)
+    assert len(everything) == len(set(everything)) == 4 * 3 * 2 * 2 * 2 * 2
+    plain = variants(tuple(NETWORKS), SCALES, everything=False)
+    assert len(plain) == 4 * 3 * 2 and set(plain) < set(everything)
+
+
+def test_the_command_keeps_what_it_has_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(engines.NETWORKS, "edsr-baseline", Network("edsr", 1, 8))
+    output = tmp_path / "engines.json"
+    words = ["--network", "edsr-baseline", "--scale", "2", "--tile", "64", "--batch", "1", "--output", str(output)]
+    first = CliRunner().invoke(main, words, catch_exceptions=False)
+    assert first.exit_code == 0, first.stderr
+    result = json.loads(output.read_text())
+    uncollapsed, collapsed = result["builds"]
+    assert (uncollapsed["variant"]["collapse_tail"], collapsed["variant"]["collapse_tail"]) == (False, True)
+    for built in result["builds"]:
+        assert built["size"] == [1, 64, 64] and built["activations"] > 0 and len(built["proofs"]) == 2
+    monkeypatch.setattr(engines, "build", lambda *_: pytest.fail("built again"))
+    again = CliRunner().invoke(main, words, catch_exceptions=False)
+    assert again.stdout == first.stdout and "| edsr-baseline x2 fp16 float uncollapsed | 1x64x64 |" in first.stdout
+    output.write_text(json.dumps({**result, "measurement": "speed"}))
+    assert "holds something else" in CliRunner().invoke(main, words).stderr
+
+
+def test_the_table_says_how_far_the_memory_falls_and_what_was_not_foretold() -> None:
+    variant = {"network": "edsr", "scale": 4, "precision": "fp16", "io": "float", "self_ensemble": False}
+    base = {"size": [8, 256, 256], "predicted_at_least": 9_000_000, "predicted_at_most": 9_400_000, "weights": 1e6}
+    base |= {"build_seconds": 1.0, "foretold": True}
+    builds = [
+        {**base, "variant": {**variant, "collapse_tail": False}, "activations": 80_000_000, "foretold": False},
+        {**base, "variant": {**variant, "collapse_tail": True}, "activations": 10_000_000},
+    ]
+    assert render(builds).splitlines()[2:] == [
+        "| edsr x4 fp16 float uncollapsed | 8x256x256 | 9 | 80 (!) |  | 1.0 | 1.0 |",
+        "| edsr x4 fp16 float | 8x256x256 | 9 | 10 | 8.0 | 1.0 | 1.0 |",
+    ]
+
+
+def test_the_table_in_the_document_is_what_was_measured() -> None:
+    (table,) = re.finditer(
+        r"<!-- from: (\S+engines\.json) -->\n((?:\|.*\n)+)", (ROOT / "runtime/TENSORRT.md").read_text()
+    )
+    result = read_result(ROOT / table[1])
+    assert table[2].splitlines() == render(result["builds"]).splitlines()
+    assert all(built["foretold"] for built in result["builds"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", variants(tuple(NETWORKS), SCALES, everything=False), ids=str)
+def test_networks_of_the_papers_size_build_as_foretold(variant: Variant, tmp_path: Path) -> None:
+    built = build(variant, tmp_path, batch=8, tile=128)
+    assert built.foretold and len(built.proofs) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", variants(("edsr-baseline",), (4,), everything=True), ids=str)
+def test_every_form_of_the_baseline_builds_as_foretold(variant: Variant, tmp_path: Path) -> None:
+    built = build(variant, tmp_path, batch=1, tile=256)
+    assert len(built.proofs) == 2
+    assert built.foretold or variant.self_ensemble
