@@ -29,6 +29,7 @@ Pixels = NDArray[Any]
 _ACTIVATION_COPIES = 6  # FP32 feature maps held at a time: 5.8 measured with onnxruntime, 4.7 with OpenVINO
 _MEMORY_SHARE = 0.25  # of what is available, for one tile
 _LARGEST_TILE_BYTES = 1 << 30
+_LEAST_HALOS = 3  # sides of a tile, at least, if nobody asks for another: a ninth of what is computed is kept then
 
 
 class Upscaler:
@@ -45,6 +46,7 @@ class Upscaler:
         threads: int | None = None,
         build: bool = False,
         trust_engine: bool = False,
+        needs_gpu: bool = False,
         note: Callable[[str], None] = lambda line: None,
     ) -> None:
         """Load a model.
@@ -59,6 +61,7 @@ class Upscaler:
             threads: CPU threads; default: all cores.
             build: build an engine of the model if TensorRT is to run it and there is none.
             trust_engine: run an engine from outside the folder of those that were built here. It is code.
+            needs_gpu: run on a GPU or not at all.
             note: takes sentences about what has to be done otherwise than asked, from any thread.
 
         Raises:
@@ -102,7 +105,7 @@ class Upscaler:
         self._lock = threading.Lock()
         self._note = note
         wish = Wish(self.contract, self._precision, self_ensemble)
-        choice = choose(backend, Model(self._path, wish, build, note))
+        choice = choose(backend, Model(self._path, wish, build, note, needs_gpu))
         self._backend_name = choice.name
         self._backend: Backend
         if choice.engine is None:
@@ -111,6 +114,9 @@ class Upscaler:
             self._take(read_description(choice.engine))
             self._backend = open_tensorrt(choice.engine, trust_engine, note=note)
         self._device = self._backend if isinstance(self._backend, DeviceBackend) else None
+        if needs_gpu and self._device is None and not getattr(self._backend, "on_gpu", False):
+            self._backend.close()
+            raise EnvironmentUnfitError(f"a GPU was asked for, and {choice.name} runs on {self._backend.device}")
         self._pool: ThreadPoolExecutor | None = None
         self._fits: int | None = None  # the longest side for which the device was not too small
         if self._device is not None:
@@ -122,6 +128,8 @@ class Upscaler:
         )
         if self._precision is None and self._backend.precision == "bf16":
             self.description += "; fp32 for 16-bit pictures"
+        if self._device is not None and self._backend.precision == "fp16" and self.contract.io == "float":
+            self.description += "; 16-bit pictures too"
         if self.contract.io != "float":
             self.description += "; rounds inside, where NaN cannot be seen"
 
@@ -248,7 +256,7 @@ class Upscaler:
         under_way: deque[Future[Pixels]] = deque()
         try:
             for row, column in plan:
-                under_way.append(self._pool.submit(run, row, column))
+                under_way.append(self._submit(self._pool, run, row, column))
                 if len(under_way) > self._device.workers:
                     yield under_way.popleft().result()
             while under_way:
@@ -256,6 +264,12 @@ class Upscaler:
         finally:
             for future in under_way:
                 future.cancel()
+
+    def _submit(self, pool: ThreadPoolExecutor, run: Callable[..., Pixels], *where: tiling.Span) -> Future[Pixels]:
+        try:
+            return pool.submit(run, *where)
+        except RuntimeError as err:  # how a pool tells that it was shut down, by another thread meanwhile
+            raise ValueError(f"{self._path.stem}: this upscaler is closed") from err
 
     def _tile_of(self, lr: Pixels) -> Pixels:
         """(h, w, C) -> (scale*h, scale*w, C) of the same type."""
@@ -303,9 +317,11 @@ class Upscaler:
 
     def _halve(self, side: int, err: DeviceMemoryError) -> None:
         """Take no tile of this side any more, and say so."""
-        smaller = max(side // 2, 2 * self._halo + 1, self._smallest_side())
+        smaller = max(side // 2, _LEAST_HALOS * self._halo, self._smallest_side())
         if smaller >= side:
-            raise EnvironmentUnfitError(f"{err}; tiles smaller than {side} are of no use with this model") from err
+            raise EnvironmentUnfitError(
+                f"{err}; tiles smaller than {side} would be little else than halo, which is {self._halo} on each side"
+            ) from err
         with self._lock:
             if self._fits is not None and self._fits < side:
                 return  # another thread has met the same
@@ -364,8 +380,11 @@ class Upscaler:
             return self._exact
 
     def _not_finite(self) -> NumericalError:
-        precision = self._exact_backend().precision.upper()
-        return NumericalError(f"{self._path.stem} gives NaN or infinity for this picture, in {precision} too")
+        if self._exact_backend().precision == "fp16":
+            return NumericalError(
+                f"{self._path.stem} gives NaN or infinity for this picture in FP16: run it with --precision fp32"
+            )
+        return NumericalError(f"{self._path.stem} gives NaN or infinity for this picture, in FP32 too")
 
     def _take(self, engine: EngineDescription) -> None:
         """Go by the contract of an engine: it is another export of the model, and may do the averaging itself."""
@@ -397,9 +416,9 @@ class Upscaler:
         available = available_memory()
         if available is not None:
             budget = min(budget, available * _MEMORY_SHARE)
-        floats_per_pixel = _ACTIVATION_COPIES * self.contract.n_feats + 4 * 3 * self.scale**2
+        floats_per_pixel = _ACTIVATION_COPIES * self.contract.widest + 4 * 3 * self.scale**2
         side = int((budget / (4 * floats_per_pixel)) ** 0.5)
-        return max(side, 3 * self._halo, 64)
+        return max(side, _LEAST_HALOS * self._halo, 64)
 
 
 def _peak(pixels: Pixels) -> float:

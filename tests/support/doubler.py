@@ -1,6 +1,7 @@
 """An upscaler that enlarges twice by repetition, for tests of several processes: it can be sent to them."""
 
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, Self
@@ -14,7 +15,7 @@ from edsr_runtime.pictures.picture import Samples
 
 class Doubler:
     """What it does with pictures is told by their first sample: 13 is refused, 14 is an error of the machine, 15 ends
-    the process, 16 takes for ever."""
+    the process, 16 takes for ever, 17 meets what a terminal sends to all of its processes."""
 
     scale = 2
     description = "a doubler"
@@ -31,6 +32,9 @@ class Doubler:
             raise EnvironmentUnfitError("no electricity")
         if first == 15:
             os._exit(7)
+        if first == 17:
+            for number in (signal.SIGINT, signal.SIGHUP):
+                os.kill(os.getpid(), number)
         for row in pixels:
             yield np.repeat(np.repeat(row[None], 2, axis=0), 2, axis=1)
             if first == 16:

@@ -29,7 +29,7 @@ K(mean_as_floats, p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7], p[8])
 extern "C" {
 
 enum { OK = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, INVALID_CONTEXT = 201, INVALID_HANDLE = 400, NOT_FOUND = 500,
-       CAPTURE_UNSUPPORTED = 900, CAPTURE_INVALIDATED = 901, UNSUPPORTED = 801 };
+       CAPTURE_UNSUPPORTED = 900, CAPTURE_INVALIDATED = 901, CAPTURE_UNJOINED = 904, UNSUPPORTED = 801 };
 
 // --- what is open ---
 
@@ -108,8 +108,8 @@ int cuMemGetInfo_v2(size_t *free, size_t *total) { NEEDS_CONTEXT; *free = limit 
 
 struct Op { int kind; uint64_t to, from, size; Kernel kernel; Three grid, block; uint64_t p[16]; Op *next; };
 struct Graph { Op *first, **last; int invalid; };
-struct Stream { uint64_t check; Graph *noting; int is_origin; Stream *next; };
-struct Event { uint64_t check; Graph *noting; };
+struct Stream { uint64_t check; Graph *noting; int forked; Stream *next; }; // forked: and not joined again
+struct Event { uint64_t check; Graph *noting; Stream *stream; };
 static Stream *streams;
 static Stream *of(void *s) { Stream *x = (Stream *)s; return x && x->check == 0x57 ? x : 0; }
 
@@ -173,12 +173,14 @@ int cuEventCreate(void **e, unsigned) {
 }
 static Event *mark(void *e) { Event *x = (Event *)e; return x && x->check == 0xe7 ? x : 0; }
 int cuEventDestroy_v2(void *e) { NEEDS_CONTEXT; if (!mark(e)) return INVALID_HANDLE; mark(e)->check = 0; live[EVENT]--; return OK; }
-int cuEventRecord(void *e, void *s) { if (!mark(e) || !of(s)) return INVALID_HANDLE; mark(e)->noting = of(s)->noting; return OK; }
+int cuEventRecord(void *e, void *s) { if (!mark(e) || !of(s)) return INVALID_HANDLE; mark(e)->noting = of(s)->noting; mark(e)->stream = of(s); return OK; }
 int cuEventSynchronize(void *e) { return !mark(e) ? INVALID_HANDLE : mark(e)->noting ? CAPTURE_UNSUPPORTED : OK; }
 int cuEventQuery(void *e) { return cuEventSynchronize(e); }
 int cuStreamWaitEvent(void *s, void *e, unsigned) {
     if (!mark(e) || !of(s)) return INVALID_HANDLE;
-    if (mark(e)->noting) of(s)->noting = mark(e)->noting;
+    Graph *g = mark(e)->noting;
+    if (g && of(s)->noting == g) mark(e)->stream->forked = 0;
+    if (g && !of(s)->noting) { of(s)->noting = g; of(s)->forked = 1; }
     return OK;
 }
 int cuStreamBeginCapture_v2(void *s, int mode) {
@@ -194,9 +196,11 @@ int cuStreamEndCapture(void *s, void **graph) {
     *graph = 0;
     if (!of(s) || !of(s)->noting) return INVALID_VALUE;
     Graph *g = of(s)->noting;
+    int unjoined = 0;
     for (Stream *x = streams; x; x = x->next)
-        if (x->noting == g) x->noting = 0;
+        if (x->noting == g) { unjoined |= x->forked; x->noting = 0; x->forked = 0; }
     if (g->invalid) return CAPTURE_INVALIDATED;
+    if (unjoined) return CAPTURE_UNJOINED;
     live[GRAPH]++;
     *graph = g;
     return OK;

@@ -42,6 +42,8 @@ class Model:
     """If there is no engine."""
     note: Callable[[str], None] = lambda line: None
     """Takes sentences for the user while one is built."""
+    needs_gpu: bool = False
+    """Whether it is to be run on a GPU or not at all."""
 
 
 def choose(backend: str, model: Model | None = None) -> Choice:
@@ -50,6 +52,7 @@ def choose(backend: str, model: Model | None = None) -> Choice:
     Raises:
         MissingDependencyError: nothing is installed that could run a model.
         EdsrError: TensorRT was asked for, and there is no engine that could be used.
+        EnvironmentUnfitError: a GPU was asked for, and nothing could run the model there.
     """
     if backend not in ("auto", *BACKENDS, TENSORRT):
         raise EdsrError(f"unknown backend {backend!r}: expected auto, {', '.join(BACKENDS)} or {TENSORRT}")
@@ -57,6 +60,8 @@ def choose(backend: str, model: Model | None = None) -> Choice:
         if backend in BACKENDS:
             raise EdsrError(f"{model.path}: an engine is run by TensorRT, not by {backend}: leave --backend out")
         return Choice(TENSORRT, "as asked", model.path)
+    if model is not None and model.needs_gpu:
+        _check_gpu(backend)
     if backend in BACKENDS:
         return Choice(backend, "as asked")
     if backend == TENSORRT:
@@ -65,7 +70,22 @@ def choose(backend: str, model: Model | None = None) -> Choice:
     engine, against = (None, "") if model is None else _engine_if_possible(model)
     if engine is not None:
         return Choice(TENSORRT, "auto: there is an engine of it for this GPU", engine)
+    if model is not None and model.needs_gpu and not _onnxruntime_has_gpu():
+        lack = against.removeprefix("; ") or "there is no engine of it: build one with edsr-trt build, or pass --build"
+        raise EnvironmentUnfitError(
+            f"nothing here runs {model.path.name} on a GPU: {lack}; and onnxruntime-gpu is not installed"
+        )
     return _choose_for_onnx(against)
+
+
+def _check_gpu(backend: str) -> None:
+    if backend == "openvino":
+        raise EnvironmentUnfitError("OpenVINO runs on the CPU here, and a GPU was asked for: use another backend")
+    cuda_driver()
+    if backend == "onnxruntime" and not _onnxruntime_has_gpu():
+        raise EnvironmentUnfitError(
+            "a GPU was asked for, and onnxruntime is installed for the CPU only: install onnxruntime-gpu in its place"
+        )
 
 
 def _choose_for_onnx(against: str) -> Choice:

@@ -7,6 +7,7 @@ from pathlib import Path
 from edsr_runtime.backends.base import Precision
 from edsr_runtime.contract import Contract, read_contract
 from edsr_runtime.errors import EdsrError, EnvironmentUnfitError
+from edsr_runtime.model_check import check_model
 from edsr_runtime.trt.cache import Entry, entries
 from edsr_runtime.trt.driver import cuda_driver
 from edsr_runtime.trt.engine_file import SUFFIX, check, read_description
@@ -79,12 +80,16 @@ def build_engine_for(model: Path, wish: Wish, note: Callable[[str], None]) -> Pa
 
 
 def contract_of(path: Path) -> Contract:
-    """Of an ONNX file, or of an engine, which is not read itself.
+    """Of an ONNX file, which is looked at as a whole, or of an engine, which is not read itself.
 
     Raises:
-        ModelFileError: there is none, or it is not ours.
+        ModelFileError: there is none, it is not ours, or it is none that we run.
     """
-    return read_description(path).contract if is_engine(path) else read_contract(path)
+    if is_engine(path):
+        return read_description(path).contract
+    contract = read_contract(path)
+    check_model(path)
+    return contract
 
 
 def is_engine(path: Path) -> bool:

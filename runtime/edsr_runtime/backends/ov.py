@@ -8,6 +8,7 @@ The graph is adapted after reading, for reasons that were measured on EDSR-basel
   move bytes and not floats.
 """
 
+import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -20,9 +21,11 @@ from openvino import opset13 as ops
 from edsr_runtime.backends.base import NonFiniteError, Precision
 from edsr_runtime.contract import Contract
 from edsr_runtime.cpu import cpu_flags
+from edsr_runtime.cuda.device import DeviceMemoryError
 from edsr_runtime.errors import EnvironmentUnfitError, ModelFileError
 
 _NO_CLAMP = 3e38
+_OUT_OF_MEMORY = re.compile(r"bad_alloc|bad allocation|[Nn]ot enough memory|could not allocate")
 _HINTS = {"bf16": "bf16", "fp32": "f32"}
 
 
@@ -67,8 +70,7 @@ class OpenVinoBackend:
     def run_float(self, lr: NDArray[np.float32]) -> NDArray[np.float32]:
         """See ``Backend``."""
         with self._lock:
-            request = self._request("float")
-            request.infer([np.ascontiguousarray(lr)], share_inputs=True)
+            request = self._inferred("float", lr)
             if not _is_finite(request):
                 raise NonFiniteError
             return np.array(request.get_output_tensor(0).data, np.float32)
@@ -76,8 +78,7 @@ class OpenVinoBackend:
     def run_uint8(self, lr: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """See ``Backend``."""
         with self._lock:
-            request = self._request("uint8")
-            request.infer([np.ascontiguousarray(lr)], share_inputs=True)
+            request = self._inferred("uint8", lr)
             if not _is_finite(request):
                 raise NonFiniteError
             return np.array(request.get_output_tensor(0).data, np.uint8)
@@ -86,6 +87,18 @@ class OpenVinoBackend:
         """See ``Backend``."""
         with self._lock:
             self._requests.clear()
+
+    def _inferred(self, io: str, lr: NDArray[np.generic]) -> ov.InferRequest:
+        try:
+            request = self._request(io)
+            request.infer([np.ascontiguousarray(lr)], share_inputs=True)
+        except (RuntimeError, MemoryError) as err:
+            if isinstance(err, MemoryError) or _OUT_OF_MEMORY.search(str(err)):
+                self._requests.pop(io, None)
+                shape = lr.shape[2:] if io == "float" else lr.shape[1:3]
+                raise DeviceMemoryError(f"there is not enough memory for a tile of {shape} (HxW)") from err
+            raise ModelFileError(f"{self._path}: OpenVINO cannot run it. Copy or export it again.") from err
+        return request
 
     def _request(self, io: str) -> ov.InferRequest:
         if io not in self._requests:

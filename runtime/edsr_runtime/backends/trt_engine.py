@@ -2,11 +2,15 @@
 
 TensorRT answers with None, False or a number that makes no sense, and says why in its log only: every answer is looked
 at here. The driver must have been looked at before (``trt.driver``), because without one TensorRT ends the process.
+
+TensorRT's objects are named by attributes only, never by a local variable of a function that may raise: an error keeps
+the variables of all functions that it went through, and what they hold would outlive the device's context.
 """
 
 import contextlib
 import os
 import re
+import threading
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,8 +42,9 @@ class TrtEngine:
         """
         self._flavour = flavour
         self._trt = flavour.trt
-        self.log = Log()
-        self._logger = flavour.logger(self.log)
+        self._heard = _Heard()
+        self._logger = flavour.logger(self._heard)
+        self._making = threading.Lock()
         self._jit_cache = jit_cache if flavour.kind == "rtx" else None
         self._jit: Any = None
         self._config: Any = None
@@ -55,29 +60,35 @@ class TrtEngine:
 
     def create_context(self) -> "TrtContext":
         """See ``Engine``."""
-        self.log.lines.clear()
-        user_managed = self._trt.ExecutionContextAllocationStrategy.USER_MANAGED
-        if self._flavour.kind == "rtx":
-            context = self._engine.create_execution_context(self._runtime_config(user_managed))
-        else:
-            context = self._engine.create_execution_context(user_managed)
+        self.listen()
+        how = self._trt.ExecutionContextAllocationStrategy.USER_MANAGED
+        with self._making:
+            if self._flavour.kind == "rtx":
+                how = self._runtime_config(how)
+            context = self._engine.create_execution_context(how)
         if context is None:
             raise self.refused("makes no execution context")
         return TrtContext(self, context)
 
     def close(self) -> None:
         """See ``Engine``."""
-        self._save_jit()
-        self._config = self._jit = None
-        self._engine = None  # before what made it
-        self._runtime = None
+        try:
+            self._save_jit()
+        finally:
+            self._config = self._jit = None
+            self._engine = None  # before what made it
+            self._runtime = None
+
+    def listen(self) -> None:
+        """Forget what TensorRT has said on this thread: what comes next belongs to the next call."""
+        self._heard.here.lines.clear()
 
     def refused(self, what: str) -> DeviceError:
-        """For what TensorRT has not done: the error, with the reason out of its log."""
-        reasons = self.log.errors
-        if any(_OUT_OF_MEMORY.search(reason) for reason in reasons):
-            return DeviceMemoryError(f"the GPU has not enough memory: {self._flavour} {what} ({self.log.reason})")
-        return EngineError(f"{self._flavour} {what}: {self.log.reason}")
+        """For what TensorRT has not done: the error, with the reason that it gave on this thread."""
+        log = self._heard.here
+        if any(_OUT_OF_MEMORY.search(reason) for reason in log.errors):
+            return DeviceMemoryError(f"the GPU has not enough memory: {self._flavour} {what} ({log.reason})")
+        return EngineError(f"{self._flavour} {what}: {log.reason}")
 
     def _load(self, plan: bytes, contract: Contract) -> None:
         try:
@@ -112,12 +123,12 @@ class TrtEngine:
 
     def _tensors(self) -> tuple[str, str, Literal["float", "uint8"]]:
         """Names of input and output, and what both are made of."""
-        trt, engine = self._trt, self._engine
-        names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
-        inputs = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
-        outputs = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.OUTPUT]
-        kinds = {engine.get_tensor_dtype(name) for name in names}
-        formats = {engine.get_tensor_format(name) for name in names}
+        trt = self._trt
+        names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
+        inputs = [name for name in names if self._engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
+        outputs = [name for name in names if self._engine.get_tensor_mode(name) == trt.TensorIOMode.OUTPUT]
+        kinds = {self._engine.get_tensor_dtype(name) for name in names}
+        formats = {self._engine.get_tensor_format(name) for name in names}
         if len(inputs) != 1 or len(outputs) != 1 or formats != {trt.TensorFormat.LINEAR}:
             raise EngineError("the engine has not one input and one output in linear memory: build it with edsr-trt")
         if kinds == {trt.DataType.FLOAT}:
@@ -137,20 +148,27 @@ class TrtEngine:
 
     def _runtime_config(self, strategy: Any) -> Any:
         if self._config is None:
-            config = self._engine.create_runtime_config()
-            if config is None:
+            self._config = self._engine.create_runtime_config()
+            if self._config is None:
                 raise self.refused("makes no runtime configuration")
-            config.set_execution_context_allocation_strategy(strategy)
-            config.cuda_graph_strategy = self._trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
-            if self._jit_cache is not None:
-                self._jit = config.create_runtime_cache()
-                if self._jit is not None:
-                    with contextlib.suppress(FileNotFoundError):
-                        self._jit.deserialize(self._jit_cache.read_bytes())  # False: of another machine; begun anew
-                    if not config.set_runtime_cache(self._jit):
-                        raise self.refused("does not take a runtime cache")
-            self._config = config
+            try:
+                self._config.set_execution_context_allocation_strategy(strategy)
+                self._config.cuda_graph_strategy = self._trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+                if self._jit_cache is not None:
+                    self._load_jit(self._jit_cache)
+            except BaseException:
+                self._config = self._jit = None
+                raise
         return self._config
+
+    def _load_jit(self, file: Path) -> None:
+        self._jit = self._config.create_runtime_cache()
+        if self._jit is None:
+            return
+        with contextlib.suppress(OSError):
+            self._jit.deserialize(file.read_bytes())  # False: of another machine; begun anew
+        if not self._config.set_runtime_cache(self._jit):
+            raise self.refused("does not take a runtime cache")
 
     def _save_jit(self) -> None:
         if self._jit is None or self._jit_cache is None:
@@ -160,8 +178,11 @@ class TrtEngine:
             return
         temporary = self._jit_cache.with_name(f".{self._jit_cache.name}.{os.getpid()}")
         with contextlib.suppress(OSError):  # a full disk: the next run compiles again, that is all
-            temporary.write_bytes(bytes(blob))
-            temporary.replace(self._jit_cache)
+            try:
+                temporary.write_bytes(bytes(blob))
+                temporary.replace(self._jit_cache)
+            finally:
+                temporary.unlink(missing_ok=True)
 
 
 class TrtContext:
@@ -173,23 +194,24 @@ class TrtContext:
 
     def set_shape(self, size: Size) -> None:
         """See ``ExecutionContext``."""
-        engine, context = self._engine, self._context
-        engine.log.lines.clear()
-        if not context.set_input_shape(engine.input, size.dims(engine.io)):
+        engine = self._engine
+        engine.listen()
+        if not self._context.set_input_shape(engine.input, size.dims(engine.io)):
             raise engine.refused(f"does not take {size}")
         try:
-            missing = context.infer_shapes()
+            missing = self._context.infer_shapes()
         except RuntimeError as err:
             raise engine.refused(f"does not take {size}") from err
         if missing:
             raise EngineError(f"the engine has inputs without a shape: {', '.join(missing)}")
         expected = Size(size.batch, engine.scale * size.height, engine.scale * size.width)
-        given = tuple(context.get_tensor_shape(engine.output))
+        given = tuple(self._context.get_tensor_shape(engine.output))
         if given != expected.dims(engine.io):
             raise EngineError(f"the engine gives {given} for {size}, expected {expected.dims(engine.io)}")
 
     def activation_bytes(self) -> int:
         """See ``ExecutionContext``."""
+        self._engine.listen()
         size = int(self._context.update_device_memory_size_for_shapes())
         if size < 0:
             raise self._engine.refused("does not tell how much memory it needs")
@@ -201,14 +223,32 @@ class TrtContext:
 
     def enqueue(self, stream: int, lr: int, sr: int) -> None:
         """See ``ExecutionContext``."""
-        engine, context = self._engine, self._context
-        engine.log.lines.clear()
+        engine = self._engine
+        engine.listen()
         for name, address in ((engine.input, lr), (engine.output, sr)):
-            if not context.set_tensor_address(name, address):
+            if not self._context.set_tensor_address(name, address):
                 raise engine.refused(f"does not take an address for {name}")
-        if not context.execute_async_v3(stream):
+        if not self._context.execute_async_v3(stream):
             raise engine.refused("does not run the engine")
 
     def close(self) -> None:
         """See ``ExecutionContext``."""
         self._context = None
+
+
+class _Heard:
+    """What TensorRT has said, apart by thread: workers do not take one another's reasons, nor clear them away."""
+
+    def __init__(self) -> None:
+        self._by_thread = threading.local()
+
+    @property
+    def here(self) -> Log:
+        """Of the calling thread."""
+        log: Log | None = getattr(self._by_thread, "log", None)
+        if log is None:
+            log = self._by_thread.log = Log()
+        return log
+
+    def add(self, severity: int, message: str) -> None:
+        self.here.add(severity, message)

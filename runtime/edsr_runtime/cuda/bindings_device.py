@@ -10,12 +10,14 @@ import numpy as np
 from edsr_runtime.cuda import graphs
 from edsr_runtime.cuda.device import Bytes, DeviceError, DeviceMemoryError, Three, not_enough_memory
 from edsr_runtime.cuda.kernels import PARAMETERS, PTX
-from edsr_runtime.errors import MissingDependencyError
+from edsr_runtime.errors import EnvironmentUnfitError, MissingDependencyError
 
 try:
-    from cuda.bindings import driver  # pyright: ignore[reportMissingImports]  # an optional package
+    from cuda.bindings import driver  # pyright: ignore  # an optional package, and compiled
 except ImportError as err:
-    raise MissingDependencyError("cuda-bindings", extra="cuda") from err
+    if err.name in ("cuda", "cuda.bindings"):
+        raise MissingDependencyError("cuda-bindings", extra="cuda") from err
+    raise EnvironmentUnfitError(f"cuda-bindings is installed, but does not load ({err})") from err
 
 
 class BindingsDevice:
@@ -55,10 +57,12 @@ class BindingsDevice:
 
     def close(self) -> None:
         """See ``Device``."""
-        if self._module is not None:
-            with self.current():
-                _call(driver.cuModuleUnload, self._module)
-        _call(driver.cuDevicePrimaryCtxRelease, self._gpu)
+        try:
+            if self._module is not None:
+                with self.current():
+                    _call(driver.cuModuleUnload, self._module)
+        finally:
+            _call(driver.cuDevicePrimaryCtxRelease, self._gpu)
 
     def allocate(self, size: int) -> int:
         """See ``Device``."""
@@ -146,7 +150,10 @@ class BindingsDevice:
 
 def _call(function: Any, *arguments: Any) -> Any:
     """What the driver gives, without the status that it gives first."""
-    code, *given = function(*arguments)
+    try:
+        code, *given = function(*arguments)
+    except RuntimeError as err:  # the driver's library is not there, or lacks this function
+        raise DeviceError(f"cuda-bindings: {err}") from err
     if code != driver.CUresult.CUDA_SUCCESS:
         if code == driver.CUresult.CUDA_ERROR_OUT_OF_MEMORY:
             raise DeviceMemoryError("the GPU has not enough memory")

@@ -4,9 +4,10 @@ import ctypes
 from functools import cache
 from typing import Any
 
-from edsr_runtime.cuda.device import DeviceError
+from edsr_runtime.cuda.device import DeviceError, DeviceMemoryError
 
 _LIBRARY = "libcuda.so.1"
+_OUT_OF_MEMORY = 2  # CUresult
 _RELAXED = 2  # CUstreamCaptureMode: what other threads do meanwhile, such as allocating memory, disturbs nothing
 
 
@@ -44,6 +45,8 @@ def _driver() -> Any:
 
 def _call(function: str, *arguments: Any) -> None:
     code = getattr(_driver(), function)(*arguments)
+    if code == _OUT_OF_MEMORY:
+        raise DeviceMemoryError(f"the GPU has not enough memory: so says {function}")
     if code:
         name = ctypes.c_char_p()
         _driver().cuGetErrorName(code, ctypes.byref(name))

@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any, Protocol
@@ -22,6 +23,7 @@ from edsr_runtime.jobs import Job
 from edsr_runtime.pipeline import Engine, Options, Result, Seconds, Watcher, upscale_files
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+_FOR_THE_PARENT = (signal.SIGINT, signal.SIGHUP)
 _GRACE_S = 30.0  # for a process that is told to end: it removes what it has half written
 
 
@@ -80,7 +82,7 @@ def upscale_on_gpus(
                 assert isinstance(pipe, Connection)
                 try:
                     message: _Message = pipe.recv()
-                except EOFError as err:
+                except (EOFError, OSError) as err:  # between two messages, or in the middle of one
                     raise EnvironmentUnfitError(
                         f"the process for GPU {pipes[pipe]} has ended before its work was done"
                     ) from err
@@ -136,7 +138,8 @@ class _Sender:
 def _work(pipe: Any, device: str, jobs: Sequence[Job], open_engine: Open, options: Options) -> None:
     """What a process does."""
     os.environ[VISIBLE] = device
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C comes to all processes; who ends these is their parent
+    for number in _FOR_THE_PARENT:  # they come to all processes of a terminal; who ends these is their parent
+        signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _end)
     sender = _Sender(pipe)
     try:
@@ -175,16 +178,23 @@ def _without_empty_folders(jobs: Sequence[Job]) -> Iterator[None]:
 def _processes() -> Iterator[Callable[..., Any]]:
     """Gives what begins a process and returns the pipe out of it. In the end none is left, whatever happened."""
     context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
+    resource_tracker.ensure_running()  # which begins with the first process else, and unblocks signals
     begun: list[SpawnProcess] = []
     pipes: list[Connection[Any, Any]] = []
 
     def begin(work: Callable[..., None], *arguments: Any) -> Any:
         receiver, sender = context.Pipe(duplex=False)
         process = context.Process(target=work, args=(sender, *arguments))
-        process.start()
-        sender.close()  # this end of it is the process's alone: when that ends, reading ends
-        begun.append(process)
         pipes.append(receiver)
+        # What is blocked here is blocked there too, until it is ignored: a process that is only just loading its
+        # modules would show them all in a traceback.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_THE_PARENT)
+        try:
+            process.start()
+            begun.append(process)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            sender.close()  # this end of it is the process's alone: when that ends, reading ends
         return receiver
 
     try:

@@ -14,12 +14,14 @@ import numpy as np
 from edsr_runtime.cuda import graphs
 from edsr_runtime.cuda.device import Bytes, DeviceError, DeviceMemoryError, Three, not_enough_memory
 from edsr_runtime.cuda.kernels import PARAMETERS, PTX
-from edsr_runtime.errors import MissingDependencyError
+from edsr_runtime.errors import EnvironmentUnfitError, MissingDependencyError
 
 try:
     import pycuda.driver as driver  # pyright: ignore[reportMissingImports]  # no wheels: it is built where it is used
 except ImportError as err:
-    raise MissingDependencyError("pycuda", extra="gpu") from err
+    if err.name in ("pycuda", "pycuda.driver"):
+        raise MissingDependencyError("pycuda", extra="gpu") from err
+    raise EnvironmentUnfitError(f"pycuda is installed, but does not load ({err})") from err  # built for another Python
 
 _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING; PyCUDA has no name for it
 
@@ -68,15 +70,23 @@ class PyCudaDevice:
     def close(self) -> None:
         """See ``Device``."""
 
+        errors: list[DeviceError] = []
+
         def let_go() -> None:
             # PyCUDA releases a primary context but leaves it on the thread's stack, which ends with this thread.
-            self._context.push()
-            self._kernels.clear()  # and with them their module
-            self._context.detach()
+            try:
+                with _translated():
+                    self._context.push()
+                    self._kernels.clear()  # and with them their module
+                    self._context.detach()
+            except DeviceError as err:
+                errors.append(err)
 
         thread = threading.Thread(target=let_go)
         thread.start()
         thread.join()
+        for err in errors:
+            raise err
 
     def allocate(self, size: int) -> int:
         """See ``Device``."""

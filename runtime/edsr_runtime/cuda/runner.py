@@ -52,13 +52,11 @@ class Ticket:
     def take(self, worker: Worker) -> None:
         """Fetch the result; for ``_Post``."""
         try:
-            result = worker.finish()
+            self._result = worker.finish()
         except Exception as err:
-            if not self._is_cancelled:
-                self._error = err
-        else:
-            if not self._is_cancelled:
-                self._result = result
+            self._error = err
+        if self._is_cancelled:  # looked at last: it may come from another thread at any time
+            self._result = self._error = None
 
 
 class Runner:

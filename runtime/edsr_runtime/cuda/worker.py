@@ -134,14 +134,13 @@ class Worker:
         """The task as a graph; None where it cannot be one, which only costs time."""
         try:
             self._device.begin_capture(stream)
-            try:
-                self._enqueue()
-                return self._device.end_capture(stream)
-            except BaseException:
-                with contextlib.suppress(DeviceError):
-                    self._device.close_graph(self._device.end_capture(stream))
+            self._enqueue()
+            return self._device.end_capture(stream)
+        except BaseException as err:
+            with contextlib.suppress(DeviceError):  # there is nothing to end, if that was what failed
+                self._device.close_graph(self._device.end_capture(stream))
+            if not isinstance(err, DeviceError):
                 raise
-        except DeviceError:
             self._captures = False
             return None
 
