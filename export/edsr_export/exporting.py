@@ -22,7 +22,9 @@ from edsr_export.tail import MIN_SIDE, CollapsedTail
 from edsr_export.to_onnx import DEFAULT_OPSET, OPSETS, check_model, set_metadata, to_onnx
 from edsr_runtime.contract import METADATA_KEY, Contract, Parity
 from edsr_runtime.errors import EdsrError, GateError
+from edsr_runtime.seal import sealed
 from edsr_train.checkpoint import LoadedNetwork, load_network
+from edsr_train.models.bicubic import Bicubic
 from edsr_train.models.branch import Branch
 
 _FP16_MAX = 65504.0
@@ -96,7 +98,8 @@ def export_checkpoint(
         GateError: the graph is not equal to the network; nothing of that head was written.
     """
     options = options or ExportOptions()
-    loaded = load_network(checkpoint, res_scale=res_scale)
+    only = options.scales[0] if len(set(options.scales)) == 1 else None
+    loaded = load_network(checkpoint, res_scale=res_scale, scale=only)
     for line in loaded.notes:
         note(line)
     available = loaded.network.scales
@@ -131,14 +134,15 @@ def _export_branch(loaded: LoadedNetwork, scale: int, path: Path, options: Expor
         unrounded = dataclasses.replace(options, io="float")
         _prove(_graph(deployed, unrounded, min_side), branch, unrounded, min_side)
     model = _graph(deployed, options, min_side)
+    after = cost_at_paper_size(deployed, scale)
     contract = Contract(
         architecture=loaded.architecture,
         scale=scale,
         config=dataclasses.asdict(loaded.config),
-        n_feats=max(m.out_channels for m in branch.features.modules() if isinstance(m, nn.Conv2d)),
+        n_feats=max(m.out_channels for m in folded.features.modules() if isinstance(m, nn.Conv2d)),
         folds=folded.folds,
         range_shift=folded.range_shift,
-        mean=_mean(branch),
+        mean=_mean(folded),
         io=options.io,
         receptive_radius=receptive_radius(branch, scale),
         min_side=min_side,
@@ -147,10 +151,13 @@ def _export_branch(loaded: LoadedNetwork, scale: int, path: Path, options: Expor
         source_sha256=loaded.sha256,
         tool_version=version("edsr-toolkit"),
         parity=_prove(model, branch, options, min_side),
+        colors="rgb" if _takes_colours(folded) else "y",
+        enlarged_first=any(isinstance(m, Bicubic) for m in branch.features.modules()),
+        floats_per_pixel=after.floats_per_pixel,
     )
     set_metadata(model, METADATA_KEY, contract.to_json())
     size = _write(path, model)
-    return Exported(path, contract, size, cost_at_paper_size(branch, scale), cost_at_paper_size(deployed, scale))
+    return Exported(path, contract, size, cost_at_paper_size(branch, scale), after)
 
 
 def _fold(branch: Branch, options: ExportOptions) -> Folded:
@@ -191,16 +198,19 @@ def _prove(model: ModelProto, branch: Branch, options: ExportOptions, min_side: 
     )
 
 
-def _mean(branch: Branch) -> tuple[float, float, float]:
-    bias = branch.sub_mean.bias
-    assert bias is not None
-    red, green, blue = (-bias).tolist()
+def _mean(folded: Folded) -> tuple[float, float, float]:
+    red, green, blue = (0.0 - folded.shift_in).flatten().tolist()
     return red, green, blue
+
+
+def _takes_colours(folded: Folded) -> bool:
+    first = next(m for m in folded.features.modules() if isinstance(m, nn.Conv2d))
+    return first.in_channels == 3
 
 
 def _write(path: Path, model: ModelProto) -> int:
     """Write beside, then rename: nobody ever sees half a file."""
-    data = model.SerializeToString(deterministic=True)
+    data = sealed(model.SerializeToString(deterministic=True))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:

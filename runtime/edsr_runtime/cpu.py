@@ -1,13 +1,18 @@
 """What this machine's CPU computes in, and how much memory there is."""
 
 import platform
+import resource
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 _CPUINFO = Path("/proc/cpuinfo")
+_NO_LIMIT = 1 << 62
+"""Version 1 writes about 2^63 where there is none."""
 _MEMINFO = Path("/proc/meminfo")
-_CGROUP = Path("/sys/fs/cgroup")  # version 2, as containers see their own
+_CGROUP = Path("/sys/fs/cgroup")
+_OWN_CGROUP = Path("/proc/self/cgroup")
+_OWN_PAGES = Path("/proc/self/statm")
 
 
 @dataclass(frozen=True)
@@ -47,17 +52,52 @@ def cpu_flags() -> CpuFlags:
 
 
 def available_memory() -> int | None:
-    """Bytes that can be had without swapping, container limits included; None where the system does not tell."""
-    known = [size for size in (_free_on_machine(), _free_in_container()) if size is not None]
+    """Bytes that can be had without swapping, limits of containers and of the process included; None where the system
+    does not tell."""
+    known = [size for size in (_free_on_machine(), _free_in_container(), _free_in_process()) if size is not None]
     return min(known, default=None)
 
 
-def _free_in_container() -> int | None:
+def _free_in_process() -> int | None:
+    """Of what ``ulimit -v`` allows."""
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit == resource.RLIM_INFINITY:
+        return None
     try:
-        limit, used = ((_CGROUP / name).read_text().strip() for name in ("memory.max", "memory.current"))
+        used = int(_OWN_PAGES.read_text().split()[0]) * resource.getpagesize()
+    except OSError:
+        used = 0
+    return max(0, limit - used)
+
+
+def _free_in_container() -> int | None:
+    """The least of what this group of processes and those around it may still have; cgroup versions 2 and 1."""
+    places = [(_CGROUP, "memory.max", "memory.current")]  # as containers see their own
+    try:
+        lines = _OWN_CGROUP.read_text().splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        _, _, rest = line.partition(":")
+        controllers, _, name = rest.partition(":")
+        if not controllers:
+            folder, files = _CGROUP, ("memory.max", "memory.current")
+        elif "memory" in controllers.split(","):
+            folder, files = _CGROUP / "memory", ("memory.limit_in_bytes", "memory.usage_in_bytes")
+        else:
+            continue
+        own = Path(name.strip("/"))
+        places += [(folder / above, *files) for above in (own, *own.parents)]
+    known = [free for place in places if (free := _free_in_group(*place)) is not None]
+    return min(known, default=None)
+
+
+def _free_in_group(folder: Path, limit_name: str, used_name: str) -> int | None:
+    try:
+        limit, used = ((folder / name).read_text().strip() for name in (limit_name, used_name))
     except OSError:
         return None
-    return max(0, int(limit) - int(used)) if limit.isdecimal() else None
+    return max(0, int(limit) - int(used)) if limit.isdecimal() and int(limit) < _NO_LIMIT else None
 
 
 def _free_on_machine() -> int | None:

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from edsr_runtime.jobs import Job
 from edsr_runtime.pictures.read import read_picture
-from edsr_runtime.pipeline import Options, open_target
+from edsr_runtime.pipeline import Options, Read, open_target
 from edsr_runtime.tiling import Plan
 
 
@@ -18,14 +18,14 @@ class Planner(Protocol):
     def plan(self, height: int, width: int) -> Plan: ...
 
 
-def describe_job(job: Job, planner: Planner, options: Options) -> str:
+def describe_job(job: Job, planner: Planner, options: Options, read: Read = read_picture) -> str:
     """Sizes, tiles and output of one picture, in one line. The picture is decoded: only then are its size (EXIF may
     turn it), alpha and depth certain. Nothing is written.
 
     Raises:
         EdsrError: the same that the run itself would meet before inference.
     """
-    picture = read_picture(job.source, options.max_pixels)
+    picture = read(job.source, options.max_pixels)
     plan = planner.plan(picture.height, picture.width)
     # the folder need not exist yet, but what the format can hold is checked as for the file itself
     probe = _existing_parent(job.target) / job.target.name

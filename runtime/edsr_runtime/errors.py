@@ -20,6 +20,16 @@ class PictureError(EdsrError):
     """A picture file cannot be read or written as asked."""
 
 
+class DiskFullError(PictureError):
+    """There is no room left for an output; the next picture would meet the same."""
+
+    exit_code = 4
+
+
+class JobError(EdsrError):
+    """The journal of a job cannot be used: in use, damaged, or of another job."""
+
+
 class ModelFileError(EdsrError):
     """A model file is missing, damaged or lacks the contract."""
 

@@ -4,12 +4,14 @@ All of it is decided before a model is loaded, so that a mistake in a command co
 """
 
 import contextlib
+import itertools
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edsr_runtime.errors import PictureError
+from edsr_runtime.job.shard import Shard
 from edsr_runtime.pictures.formats import (
     HEADER_BYTES,
     PICTURE_SUFFIXES,
@@ -34,6 +36,8 @@ class Job:
     """``png``, ``jpg``, ``webp`` or ``tiff``."""
     size_bytes: int
     """Of the source; tells large pictures from small ones before they are decoded."""
+    may_replace: bool = False
+    """Whether a target that is there is replaced. If not, one that appears meanwhile is left alone."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,18 @@ class Work:
     """Not to be done: their targets are there."""
     left_out: tuple[Path, ...] = ()
     """Pictures in an input folder that are results of an earlier run."""
+    renamed: tuple[Job, ...] = ()
+    """Pictures that would have got the name of another's result, and got one with their own suffix in it."""
+    planned: tuple[Job, ...] = ()
+    """``jobs`` and ``existing`` in one order that depends on nothing but the names."""
+    folder: Path = Path()
+    """Where the results go; names in a journal are seen from here."""
+    is_folder: bool = False
+    """A folder or several pictures were asked for, instead of one picture."""
+
+    def key(self, job: Job) -> str:
+        """The name of a job's result, seen from ``folder``."""
+        return os.path.relpath(job.target, self.folder)
 
 
 @dataclass(frozen=True)
@@ -63,6 +79,7 @@ def plan_work(
     suffix: str = "",
     recursive: bool = False,
     overwrite: bool = False,
+    shard: Shard | None = None,
 ) -> Work:
     """Find the pictures and name the results.
 
@@ -77,10 +94,14 @@ def plan_work(
         suffix: added to the names in an output folder, before the dot.
         recursive: look into folders inside the input folders; their structure is kept.
         overwrite: replace files that are there; otherwise such pictures are skipped.
+        shard: do only this share of the pictures.
+
+    Two pictures of one folder that differ in nothing but their suffix (``a.jpg``, ``a.png``) would get the same name:
+    both get their suffix into it (``a_jpg.png``, ``a_png.png``), so that neither's name depends on the other's order.
 
     Raises:
         PictureError: no such input, no picture in the folders, a result would replace an input, or two pictures
-            would get the same name.
+            would get the same name all the same.
     """
     if os.sep in suffix or "\0" in suffix:
         raise PictureError(f"--suffix {suffix!r} is not part of a file name")
@@ -102,16 +123,28 @@ def plan_work(
             job_format = format_of_suffix(target) if fmt is None else _format(one.source, fmt)
             if target.suffix.lower() in PICTURE_SUFFIXES and _extension(target, job_format) != target.suffix:
                 raise PictureError(f"-o {output} and -f {fmt}, which is {job_format} here, contradict each other")
-        jobs.append(Job(one.source, target, job_format, _size(one.source)))
+        jobs.append(Job(one.source, target, job_format, _size(one.source), overwrite))
     left_out: tuple[Path, ...] = ()
     if suffix:
         jobs, left_out = _without_earlier_results(jobs, {one.source for one in found if one.was_named})
     jobs = _without_repetitions(jobs)
-    _refuse_collisions(jobs, "" if fmt == "keep" else "-f keep if they differ in format, or ")
+    jobs, renamed = _with_names_of_their_own(jobs, suffix)
+    _refuse_collisions(jobs)
     _refuse_replacing_inputs(jobs)
+    root = Path(output) if folder else Path(output).parent
+    if shard is not None:
+        jobs = [job for job in jobs if shard.has(os.path.relpath(job.target, root))]
     existing = () if overwrite else tuple(job for job in jobs if os.path.lexists(job.target))
     skipped = set(existing)
-    return Work(tuple(job for job in jobs if job not in skipped), existing, left_out)
+    return Work(
+        jobs=tuple(job for job in jobs if job not in skipped),
+        existing=existing,
+        left_out=left_out,
+        renamed=tuple(renamed),
+        planned=tuple(jobs),
+        folder=root,
+        is_folder=folder and not (len(inputs) == 1 and found[0].was_named),
+    )
 
 
 def _find(inputs: Sequence[Path], output: Path, recursive: bool) -> list[_Found]:
@@ -223,7 +256,33 @@ def _without_repetitions(jobs: list[Job]) -> list[Job]:
     return list(reversed(unique.values()))
 
 
-def _refuse_collisions(jobs: list[Job], advice: str) -> None:
+def _with_names_of_their_own(jobs: list[Job], suffix: str) -> tuple[list[Job], list[Job]]:
+    """All jobs, and those among them that got another name."""
+    groups: dict[Path, list[Job]] = {}
+    for job in jobs:
+        groups.setdefault(job.target, []).append(job)
+    taken = set(groups)
+    renamed: dict[Job, Job] = {}
+    for group in groups.values():
+        own = {job.source.suffix.lower() for job in group}
+        if len(group) == 1 or len(own) < len(group) or not own <= PICTURE_SUFFIXES:
+            continue  # nothing is to be done, or their suffixes would not tell them apart
+        for job in group:
+            renamed[job] = replace(job, target=_free_name(job, suffix, taken))
+            taken.add(renamed[job].target)
+    return [renamed.get(job, job) for job in jobs], list(renamed.values())
+
+
+def _free_name(job: Job, suffix: str, taken: set[Path]) -> Path:
+    for number in itertools.count(1):
+        stem = f"{job.source.stem}_{job.source.suffix[1:]}{f'_{number}' if number > 1 else ''}{suffix}"
+        target = job.target.with_name(stem + _extension(job.source, job.format))
+        if target not in taken:
+            return target
+    raise AssertionError("numbers do not end")
+
+
+def _refuse_collisions(jobs: list[Job]) -> None:
     first: dict[Path, Job] = {}
     pairs = [(first[job.target], job) for job in jobs if first.setdefault(job.target, job) is not job]
     if pairs:
@@ -231,7 +290,7 @@ def _refuse_collisions(jobs: list[Job], advice: str) -> None:
         more = f", and {len(pairs) - 1} more such pairs" if len(pairs) > 1 else ""
         raise PictureError(
             f"{one.source} and {other.source} would both become {one.target}{more}: "
-            f"use {advice}another output folder for one of them"
+            "use another output folder for one of them"
         )
 
 

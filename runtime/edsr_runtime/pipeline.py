@@ -9,20 +9,23 @@ decoded ahead or several small ones, and of a result only a few bands exist at a
 import contextlib
 import queue
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from edsr_runtime.conveyor import Conveyor, StoppedError
-from edsr_runtime.errors import NumericalError, PictureError, ShapeError
+from edsr_runtime.errors import DiskFullError, NumericalError, PictureError, ShapeError
+from edsr_runtime.job.digest import Digest, digest_of_refused, digest_of_source, digest_of_target, unchanged
 from edsr_runtime.jobs import Job
 from edsr_runtime.pictures.picture import Picture, Samples
 from edsr_runtime.pictures.read import DEFAULT_MAX_PIXELS, read_picture
 from edsr_runtime.pictures.row_writer import RowWriter
 from edsr_runtime.pictures.write import DEFAULT_QUALITY, open_writer
 
+Read = Callable[[Path, int], Picture]
+"""A path and the largest number of pixels; ``PictureError`` where there is no picture."""
 PICTURE_ERRORS = (PictureError, ShapeError, NumericalError)
 """What is wrong with one picture; every other error would meet the next picture too, and ends the work."""
 
@@ -30,6 +33,9 @@ _AHEAD_BYTES = 256 << 20
 _AHEAD_PICTURES = 8
 _BANDS_BYTES = 64 << 20
 _BANDS = 16
+
+_at_work: "set[_Inference]" = set()
+"""In this process, just now."""
 
 
 class Engine(Protocol):
@@ -51,6 +57,12 @@ class Options:
     """1 to 100, of JPEG and WebP."""
     max_pixels: int = DEFAULT_MAX_PIXELS
     """Largest height x width of an input."""
+    receipts: bool = False
+    """Whether results carry size and hash of both files, for a journal."""
+    tag: str = ""
+    """Of the job, for the names of unfinished files."""
+    sandbox: bool = False
+    """Whether pictures are decoded in another process, with limits on memory and time."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +78,10 @@ class Result:
     """Spent on inference."""
     notes: tuple[str, ...] = ()
     """Sentences about what was changed while reading, or could not be kept while writing."""
+    input: Digest | None = None
+    """Of the source; None if nobody asked for receipts, or if it could not be read."""
+    output: Digest | None = None
+    """The same of the target."""
 
 
 @dataclass(frozen=True)
@@ -108,18 +124,21 @@ def upscale_files(jobs: Sequence[Job], engine: Engine, options: Options, watcher
     start = time.perf_counter()
     results: queue.SimpleQueue[Result] = queue.SimpleQueue()
     folders = _Folders()
-    reader = _Reader(jobs, options)
-    writer = _Writer(results)
+    at_last = contextlib.ExitStack()
+    reader = _Reader(jobs, options, at_last.enter_context(reading(options)))
+    writer = _Writer(results, options.receipts)
     work = _Inference(engine, options, watcher, reader, writer, results, folders)
 
     def stop() -> None:
         reader.pictures.stop()
         writer.sheets.stop()
+        at_last.close()  # a picture that is being read in another process is waited for no longer
 
     def stop_after_error(thread: "Future[None]") -> None:
         if thread.exception() is not None:
             stop()
 
+    _at_work.add(work)
     try:
         with ThreadPoolExecutor(2, "edsr-picture") as pool, contextlib.ExitStack() as at_end:
             at_end.callback(stop)  # before the pool waits for its threads, whatever happened
@@ -131,12 +150,33 @@ def upscale_files(jobs: Sequence[Job], engine: Engine, options: Options, watcher
             for thread in threads:
                 thread.result()
     finally:
+        _at_work.discard(work)
         work.tell_results()
         folders.remove_empty()
     return Seconds(reader.seconds, work.seconds, writer.seconds, work.waited, time.perf_counter() - start)
 
 
-def open_target(job: Job, picture: Picture, scale: int, quality: int, path: Path | None = None) -> RowWriter:
+@contextlib.contextmanager
+def reading(options: Options) -> Iterator[Read]:
+    """What reads pictures: this process, or another one that has limits."""
+    if not options.sandbox:
+        yield read_picture
+        return
+    from edsr_runtime.sandbox import Sandbox
+
+    with Sandbox() as sandbox:
+        yield sandbox.read
+
+
+def tell_what_is_finished() -> None:
+    """Tell the watchers of this process what they have not heard of yet, from any thread: it is about to end."""
+    for work in tuple(_at_work):
+        work.tell_results()
+
+
+def open_target(
+    job: Job, picture: Picture, scale: int, quality: int, path: Path | None = None, tag: str = ""
+) -> RowWriter:
     """The writer for a job's result; everything its format cannot hold is refused here, before any inference.
 
     Args:
@@ -145,6 +185,7 @@ def open_target(job: Job, picture: Picture, scale: int, quality: int, path: Path
         scale: enlargement.
         quality: of JPEG and WebP.
         path: default: the job's target.
+        tag: see ``Options``.
 
     Raises:
         PictureError: the format cannot hold the result, or the path cannot be used.
@@ -161,16 +202,19 @@ def open_target(job: Job, picture: Picture, scale: int, quality: int, path: Path
             has_alpha=picture.alpha is not None,
             metadata=picture.metadata,
             quality=quality,
+            may_replace=job.may_replace,
+            tag=tag,
         )
     except OSError as err:  # a name that is too long, a folder that may not be looked into
         raise PictureError(f"{target}: cannot be written ({err.strerror})") from err
 
 
 @dataclass(frozen=True)
-class _Read:
+class _Opened:
     job: Job
     picture: Picture | str
     """Or why there is none."""
+    input: Digest | None
 
 
 @dataclass
@@ -181,6 +225,7 @@ class _Sheet:
     file: RowWriter
     lr_hw: tuple[int, int]
     notes: tuple[str, ...]
+    input: Digest | None
     has_failed: bool = False
 
 
@@ -199,8 +244,9 @@ class _AbandonedError(Exception):
 class _Reader:
     """The thread that decodes ahead."""
 
-    def __init__(self, jobs: Sequence[Job], options: Options) -> None:
-        self.pictures: Conveyor[_Read | None] = Conveyor(_AHEAD_BYTES, _AHEAD_PICTURES)
+    def __init__(self, jobs: Sequence[Job], options: Options, read: Read) -> None:
+        self._read = read
+        self.pictures: Conveyor[_Opened | None] = Conveyor(_AHEAD_BYTES, _AHEAD_PICTURES)
         self.seconds = 0.0
         self._jobs = jobs
         self._options = options
@@ -217,22 +263,29 @@ class _Reader:
     def _put_next(self, job: Job) -> None:
         start = time.perf_counter()
         picture: Picture | str
+        digest: Digest | None = None
         try:
-            picture = read_picture(job.source, self._options.max_pixels)
+            with unchanged(job.source):
+                picture = self._read(job.source, self._options.max_pixels)
+                if self._options.receipts:
+                    digest = digest_of_source(job.source)
             size = picture.pixels.nbytes + (0 if picture.alpha is None else picture.alpha.nbytes)
         except PictureError as err:
             picture, size = str(err), 0
+            if self._options.receipts:
+                digest = digest_of_refused(job.source)
         self.seconds += time.perf_counter() - start
-        self.pictures.put(_Read(job, picture), size)
+        self.pictures.put(_Opened(job, picture, digest), size)
 
 
 class _Writer:
     """The thread that encodes: from each sheet its bands, then its end."""
 
-    def __init__(self, results: "queue.SimpleQueue[Result]") -> None:
+    def __init__(self, results: "queue.SimpleQueue[Result]", receipts: bool) -> None:
         self.sheets: Conveyor[_Sheet | Samples | _End | None] = Conveyor(_BANDS_BYTES, _BANDS)
         self.seconds = 0.0
         self._results = results
+        self._receipts = receipts
         self._waited = 0.0
 
     def run(self) -> None:
@@ -248,6 +301,7 @@ class _Writer:
     def _write(self, sheet: _Sheet) -> None:
         end: _End | None = None
         error: str | None = None
+        output: Digest | None = None
         try:
             with sheet.file as file:
                 while not isinstance(band := self._next(), _End):
@@ -256,8 +310,14 @@ class _Writer:
                 end = band
                 if end.error is not None:
                     raise _AbandonedError
+            if self._receipts:
+                output = digest_of_target(sheet.job.target)
         except _AbandonedError:
             error = end.error if end else None
+        except DiskFullError as err:
+            raise DiskFullError(
+                f"{err}. The work was stopped, finished pictures are intact: make room, then go on with --resume"
+            ) from err
         except PICTURE_ERRORS as err:
             error = str(err)
         except MemoryError:
@@ -271,7 +331,7 @@ class _Writer:
                 del band
             end = band
         notes = (*sheet.notes, *sheet.file.notes) if error is None else sheet.notes
-        self._results.put(Result(sheet.job, error, sheet.lr_hw, end.seconds, notes))
+        self._results.put(Result(sheet.job, error, sheet.lr_hw, end.seconds, notes, sheet.input, output))
 
     def _next(self) -> Samples | _End:
         start = time.perf_counter()
@@ -307,9 +367,9 @@ class _Inference:
     def run(self) -> None:
         while (read := self._next_picture()) is not None:
             if isinstance(read.picture, str):
-                self._results.put(Result(read.job, read.picture))
+                self._results.put(Result(read.job, read.picture, input=read.input))
             else:
-                self._upscale(read.job, read.picture)
+                self._upscale(read.job, read.picture, read.input)
             del read  # not to be kept alive while waiting for the next
             self.tell_results()
         self._writer.sheets.put(None)
@@ -320,21 +380,21 @@ class _Inference:
             while True:
                 self._watcher.finished(self._results.get_nowait())
 
-    def _next_picture(self) -> _Read | None:
+    def _next_picture(self) -> _Opened | None:
         start = time.perf_counter()
         read = self._reader.pictures.get()
         self.waited += time.perf_counter() - start
         return read
 
-    def _upscale(self, job: Job, picture: Picture) -> None:
+    def _upscale(self, job: Job, picture: Picture, digest: Digest | None) -> None:
         lr_hw = (picture.height, picture.width)
         try:
             self._folders.make(job.target.parent)
-            file = open_target(job, picture, self._engine.scale, self._options.quality)
+            file = open_target(job, picture, self._engine.scale, self._options.quality, tag=self._options.tag)
         except PICTURE_ERRORS as err:
-            self._results.put(Result(job, str(err), lr_hw, notes=picture.notes))
+            self._results.put(Result(job, str(err), lr_hw, notes=picture.notes, input=digest))
             return
-        sheet = _Sheet(job, file, lr_hw, picture.notes)
+        sheet = _Sheet(job, file, lr_hw, picture.notes, digest)
         self._watcher.opened(job, lr_hw)
         self._writer.sheets.put(sheet)
         before = self.seconds

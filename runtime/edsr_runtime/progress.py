@@ -1,18 +1,25 @@
 """What a run of ``edsr-upscale`` says: how far it is, and at the end what has become of every picture."""
 
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from edsr_runtime.jobs import Job
 from edsr_runtime.pipeline import Result, Seconds
+from edsr_runtime.printable import printable
+
+_WINDOW_S = 120.0
+_SAMPLE_S = 1.0
+_SETTLED_S = 2.0
 
 
 class Meter:
     """How far the work is and how long it may still take, in pixels of the output.
 
     What a picture weighs is known when it has been decoded; for those to come, the pixels per byte of the files seen
-    so far have to do.
+    so far have to do. How fast it goes is what the last two minutes say, waiting included: a machine that has become
+    slow, or fast again, is believed. The clock runs evenly, whoever sets the time of day.
     """
 
     def __init__(self, jobs: Sequence[Job], scale: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -23,6 +30,7 @@ class Meter:
         self._scale = scale
         self._clock = clock
         self._start = clock()
+        self._samples: deque[tuple[float, int]] = deque([(self._start, 0)])
         self._opened: dict[Job, int] = {}
         self._opened_bytes = 0
         self._bytes_to_come = sum(job.size_bytes for job in jobs)
@@ -36,6 +44,11 @@ class Meter:
     def advanced(self, pixels: int) -> None:
         """So many pixels have been computed."""
         self.pixels += pixels
+        now = self._clock()
+        if now - self._samples[-1][0] >= _SAMPLE_S:
+            self._samples.append((now, self.pixels))
+            while len(self._samples) > 2 and now - self._samples[1][0] >= _WINDOW_S:
+                self._samples.popleft()
 
     def finished(self, job: Job) -> None:
         """A picture is done or has failed."""
@@ -52,16 +65,24 @@ class Meter:
         return opened * (1 + self._bytes_to_come / max(1, self._opened_bytes))
 
     @property
+    def is_certain(self) -> bool:
+        """Whether ``total_pixels`` is known, because every picture has been opened."""
+        return self._bytes_to_come <= 0
+
+    @property
     def megapixels_per_second(self) -> float:
-        """Of output, since the start."""
-        elapsed = self._clock() - self._start
-        return self.pixels / 1e6 / elapsed if elapsed > 0 else 0.0
+        """Of output, lately."""
+        then, before = self._samples[0]
+        elapsed = self._clock() - then
+        return (self.pixels - before) / 1e6 / elapsed if elapsed > 0 else 0.0
 
     @property
     def seconds_left(self) -> float | None:
-        """None as long as nothing has been computed."""
+        """None in the first seconds, which say nothing, and as long as nothing has been computed."""
         total, rate = self.total_pixels, self.megapixels_per_second * 1e6
-        return max(0.0, total - self.pixels) / rate if total and rate else None
+        if not total or not rate or self._clock() - self._start < _SETTLED_S:
+            return None
+        return max(0.0, total - self.pixels) / rate
 
 
 class Display(Protocol):
@@ -115,11 +136,13 @@ class Reporter:
             )
         self._display.show(self._meter)
 
-    def summary(self, seconds: float, skipped: int = 0) -> str:
+    def summary(self, seconds: float, skipped: int = 0, verified: int = 0) -> str:
         """One line on what was done in so many seconds."""
         pixels = sum(h * w * self._scale**2 for h, w in (result.lr_hw or (0, 0) for result in self.done))
         rate = f" ({pixels / 1e6 / seconds:.1f} megapixels per second)" if pixels and seconds > 0 else ""
         parts = [f"{count_pictures(len(self.done))} upscaled in {show_duration(seconds)}{rate}"]
+        if verified:
+            parts.append(say_verified(verified))
         if skipped:
             parts.append(say_skipped(skipped))
         if failed := len(self.results) - len(self.done):
@@ -139,7 +162,7 @@ def list_failures(failures: Sequence[tuple[Job, str]], pictures: int) -> str:
     sentences = []
     for job, error in failures:
         named = str(job.source) in error or str(job.target) in error
-        sentences.append(error if named else f"{job.source}: {error}")
+        sentences.append(printable(error if named else f"{job.source}: {error}"))
     if pictures == 1:
         return f"error: {sentences[0]}"
     return "\n  ".join([f"error: {len(failures)} of {pictures} pictures failed:", *sentences])
@@ -148,6 +171,11 @@ def list_failures(failures: Sequence[tuple[Job, str]], pictures: int) -> str:
 def say_skipped(count: int) -> str:
     """Part of a sentence on pictures whose output exists."""
     return f"{count} skipped (the output exists; --overwrite replaces it)"
+
+
+def say_verified(count: int) -> str:
+    """Part of a sentence on pictures that an earlier run has made."""
+    return f"{count} done earlier (input and output are as they were)"
 
 
 def count_pictures(count: int) -> str:

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
+from edsr_runtime.printable import printable
 from edsr_runtime.progress import Meter, show_duration
 
 
@@ -34,7 +35,7 @@ class ProgressBar:
 
     def say(self, line: str) -> None:
         """See ``Display``."""
-        self._progress.console.print(Text(line), soft_wrap=True)
+        self._progress.console.print(Text(printable(line)), soft_wrap=True)
 
     def show(self, meter: Meter) -> None:
         """See ``Display``."""
@@ -47,5 +48,6 @@ def describe(meter: Meter) -> str:
     if meter.pixels:
         parts.append(f"{meter.megapixels_per_second:.1f} megapixels/s")
     if meter.seconds_left is not None:
-        parts.append(f"{show_duration(meter.seconds_left)} left")
+        about = "" if meter.is_certain else "about "
+        parts.append(f"{about}{show_duration(meter.seconds_left)} left")
     return ", ".join(parts)

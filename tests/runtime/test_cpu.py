@@ -1,5 +1,6 @@
 """What the machine tells about itself, read from files in the form of Linux."""
 
+import resource
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ def proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(cpu, "_CPUINFO", tmp_path / "cpuinfo")
     monkeypatch.setattr(cpu, "_MEMINFO", tmp_path / "meminfo")
     monkeypatch.setattr(cpu, "_CGROUP", tmp_path)
+    monkeypatch.setattr(cpu, "_OWN_CGROUP", tmp_path / "none")
     return tmp_path
 
 
@@ -58,6 +60,28 @@ def test_a_container_may_have_less_than_the_machine(proc: Path) -> None:
     assert available_memory() == 12345678 * 1024
     (proc / "memory.max").write_text("1000\n")
     assert available_memory() == 700
+
+
+def test_groups_inside_groups_and_the_process_may_have_less_still(proc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (proc / "meminfo").write_text("MemAvailable:   12345678 kB\n")
+    (proc / "cgroup").write_text("1:name=systemd:/x\n5:cpu,memory:/a\n0::/outer/inner\n")
+    monkeypatch.setattr(cpu, "_OWN_CGROUP", proc / "cgroup")
+    for folder, limit, used in (("outer/inner", "max", "5"), ("outer", "9000", "1000")):
+        (proc / folder).mkdir(parents=True, exist_ok=True)
+        (proc / folder / "memory.max").write_text(limit)
+        (proc / folder / "memory.current").write_text(used)
+    assert available_memory() == 8000
+    (proc / "memory/a").mkdir(parents=True)
+    (proc / "memory/a/memory.limit_in_bytes").write_text("7000")
+    (proc / "memory/a/memory.usage_in_bytes").write_text("500")
+    (proc / "memory/memory.limit_in_bytes").write_text("9223372036854771712")
+    (proc / "memory/memory.usage_in_bytes").write_text("0")
+    assert available_memory() == 6500
+    (proc / "statm").write_text("2 1 1 0 0 0 0\n")
+    monkeypatch.setattr(cpu, "_OWN_PAGES", proc / "statm")
+    page = resource.getpagesize()
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (2 * page + 600, -1))
+    assert available_memory() == 600
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,12 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from edsr_runtime.errors import PictureError
+from edsr_runtime.errors import EdsrError, PictureError
+from edsr_runtime.job.shard import Shard
 from edsr_runtime.jobs import Work, plan_work
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -26,7 +28,7 @@ def put(*names: str, header: bytes = PNG) -> None:
         Path(name).write_bytes(header)
 
 
-def plan(*inputs: str, output: str = "out", fmt: str | None = None, suffix: str = "", **flags: bool) -> Work:
+def plan(*inputs: str, output: str = "out", fmt: str | None = None, suffix: str = "", **flags: Any) -> Work:
     return plan_work([Path(name) for name in inputs], output, fmt=fmt, suffix=suffix, **flags)
 
 
@@ -158,16 +160,57 @@ def test_output_that_is_the_input_of_another_picture_is_refused() -> None:
         plan("in", "out/a_x4.png", suffix="_x4", overwrite=True)
 
 
-def test_two_pictures_of_one_name_are_refused_with_what_to_do() -> None:
+def test_pictures_that_differ_in_their_suffix_only_get_it_into_their_names() -> None:
     put("in/a.jpg", "in/b.jpg", header=JPG)
-    put("in/a.png", "in/b.png")
-    message = (
-        r"^in/a.jpg and in/a.png would both become out/a.png, and 1 more such pairs: "
-        r"use -f keep if they differ in format, or another output folder for one of them$"
-    )
+    put("in/a.png", "in/c.png", "in/x/a.webp")
+    work = plan("in", suffix="_x4", recursive=True)
+    assert names(work) == {
+        "in/a.jpg": "out/a_jpg_x4.png",
+        "in/a.png": "out/a_png_x4.png",
+        "in/b.jpg": "out/b_x4.png",
+        "in/c.png": "out/c_x4.png",
+        "in/x/a.webp": "out/x/a_x4.png",
+    }
+    assert [str(job.source) for job in work.renamed] == ["in/a.jpg", "in/a.png"]
+    assert len(plan("in", fmt="keep").renamed) == 0
+
+
+def test_no_two_pictures_get_the_same_name() -> None:
+    put("in/a.jpg", "in/a_png.jpg", header=JPG)
+    put("in/a.png", "in/a_jpg.png")
+    targets = names(plan("in"))
+    assert len(targets) == len(set(targets.values())) == 4
+
+
+def test_two_pictures_of_one_name_all_the_same_are_refused_with_what_to_do() -> None:
+    put("in/a.png", "other/a.png")
+    message = r"^in/a.png and other/a.png would both become out/a\S*.png: use another output folder for one of them$"
     with pytest.raises(PictureError, match=message):
-        plan("in")
-    assert len(plan("in", fmt="keep").jobs) == 4
+        plan("in", "other")
+
+
+def test_shares_are_disjoint_and_make_up_the_whole() -> None:
+    put(*(f"in/{n}.png" for n in range(40)))
+    whole = names(plan("in"))
+    shares = [names(plan("in", shard=Shard(index, 3))) for index in (1, 2, 3)]
+    assert sorted(source for share in shares for source in share) == sorted(whole)
+    assert all(len(share) > 5 for share in shares)
+
+
+def test_a_picture_that_comes_later_changes_no_other_ones_share() -> None:
+    put(*(f"in/{n}.png" for n in range(20)))
+    before = names(plan("in", shard=Shard(2, 3)))
+    put("in/0a.png", "in/5a.png", "in/z.png")
+    after = names(plan("in", shard=Shard(2, 3)))
+    assert before.items() <= after.items()
+    assert set(after) - set(before) <= {"in/0a.png", "in/5a.png", "in/z.png"}
+
+
+@pytest.mark.parametrize("text", ["0/4", "5/4", "1", "1/0", "a/b", "-1/4", "1/4/2", "1/1000000", "١/٤"])  # noqa: RUF001
+def test_what_is_no_share_is_refused(text: str) -> None:
+    with pytest.raises(EdsrError, match="is not a share such as 1/4"):
+        Shard.parse(text)
+    assert Shard.parse("2/4") == Shard(2, 4)
 
 
 def test_picture_named_twice_is_done_once() -> None:

@@ -434,7 +434,7 @@ def test_damaged_png_data_is_refused(tmp_path: Path) -> None:
     data = bytearray(png_bytes(samples(3, 16)))
     data[80] ^= 0xFF
     (tmp_path / "a.png").write_bytes(data)
-    assert "damaged or incomplete PNG file" in refusal(tmp_path / "a.png")
+    assert "damaged PNG file, the checksum of its IDAT data is wrong" in refusal(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize("mode", ["I", "F", "LAB"])

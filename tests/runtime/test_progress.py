@@ -59,6 +59,30 @@ def test_time_left_counts_pixels_and_guesses_those_to_come_from_bytes() -> None:
     assert describe(meter) == "2/3 pictures, 0.0 megapixels/s, 40.0 s left"
 
 
+def test_time_left_goes_by_the_last_minutes_and_says_when_it_is_a_guess() -> None:
+    clock = Clock()
+    first, second = job("a.png", 1000), job("b.png", 1000)
+    meter = Meter([first, second], 1, clock)
+    meter.opened(first, (1000, 1000))
+    clock.now += 1
+    meter.advanced(1000)
+    assert meter.seconds_left is None  # of the first second, which is spent on warming up
+    for _ in range(100):
+        clock.now += 1
+        meter.advanced(1000)
+    assert meter.seconds_left == pytest.approx((2_000_000 - 101_000) / 1000)
+    assert describe(meter).endswith("about 31 min 39 s left")
+    for _ in range(200):  # the machine has become ten times as slow
+        clock.now += 1
+        meter.advanced(100)
+    assert meter.megapixels_per_second == pytest.approx(100e-6)
+    assert meter.seconds_left == pytest.approx((2_000_000 - 121_000) / 100)
+    meter.opened(second, (1000, 1000))
+    assert "about" not in describe(meter)
+    clock.now += 3600  # nothing happens
+    assert (meter.seconds_left or 0) > 500_000
+
+
 def test_results_are_summed_up_in_one_line() -> None:
     display = Lines()
     jobs = [job("a.png"), job("b.png"), job("c.png")]
@@ -109,10 +133,10 @@ def test_bar_shows_the_meter_and_keeps_lines_whole() -> None:
     meter = Meter([job("a.png", 10)], 2, clock)
     with ProgressBar(console) as bar:
         meter.opened(job("a.png", 10), (1000, 1000))
-        clock.now += 1
-        meter.advanced(1_000_000)
+        clock.now += 2
+        meter.advanced(2_000_000)
         bar.show(meter)
         bar.say("[bold]in/a.png[/bold]: " + 30 * "long ")
     shown = screen.getvalue()
-    assert "0/1 pictures, 1.0 megapixels/s, 3.0 s left" in shown
+    assert "0/1 pictures, 1.0 megapixels/s, 2.0 s left" in shown
     assert "[bold]in/a.png[/bold]: " + 30 * "long " in shown

@@ -10,13 +10,16 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import imagecodecs
 import numpy as np
+from isal import isal_zlib
 from PIL import Image, PngImagePlugin
 
 from edsr_runtime.errors import PictureError
 from edsr_runtime.pictures.picture import DecodedFile, PictureMetadata, Samples
+from edsr_runtime.printable import printable
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _DECODER_CHUNKS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
@@ -36,6 +39,7 @@ class _Contents:
     depth: int = 0
     colour_type: int = 0
     interlaced: bool = False
+    palette_size: int = 0
     decoder_input: list[bytes] = field(default_factory=list)
     metadata: list[tuple[bytes, bytes]] = field(default_factory=list)
 
@@ -77,6 +81,9 @@ def _read_chunks(path: Path, check_size: Callable[[int, int], None]) -> _Content
                 body = file.read(length + 4)
                 if len(body) < length + 4:
                     raise PictureError(f"{path}: incomplete PNG file, it ends inside its {_printable(name)} data")
+                _check_sum(path, name, isal_zlib.crc32(memoryview(body)[:-4], isal_zlib.crc32(name)), body[-4:])
+                if name in (b"PLTE", b"tRNS"):
+                    _check_colours(path, name, body, names, contents)
                 if name in _METADATA_CHUNKS:
                     contents.metadata.append((name, body[:-4]))
                 else:
@@ -85,7 +92,7 @@ def _read_chunks(path: Path, check_size: Callable[[int, int], None]) -> _Content
                     _read_header(path, body, contents)
                     check_size(contents.height, contents.width)
             else:
-                file.seek(length + 4, 1)
+                _pass_over(path, file, name, length)
             names.add(name)
             if name == b"IEND":
                 break
@@ -96,14 +103,42 @@ def _read_chunks(path: Path, check_size: Callable[[int, int], None]) -> _Content
     return contents
 
 
+def _pass_over(path: Path, file: BinaryIO, name: bytes, length: int) -> None:
+    """A chunk that is not needed; its name may be what is damaged, so its checksum counts too."""
+    checksum = isal_zlib.crc32(name)
+    while length:
+        piece = file.read(min(length, 1 << 20))
+        if not piece:
+            raise PictureError(f"{path}: incomplete PNG file, it ends inside its {_printable(name)} data")
+        checksum = isal_zlib.crc32(piece, checksum)
+        length -= len(piece)
+    _check_sum(path, name, checksum, file.read(4))
+
+
+def _check_sum(path: Path, name: bytes, found: int, stored: bytes) -> None:
+    if found.to_bytes(4, "big") != stored:
+        raise PictureError(f"{path}: damaged PNG file, the checksum of its {_printable(name)} data is wrong")
+
+
+def _check_colours(path: Path, name: bytes, body: bytes, before: set[bytes], contents: _Contents) -> None:
+    """libpng would leave a damaged or misplaced palette or transparency out, and print that on stderr."""
+    size = len(body) - 4
+    fits = {
+        b"PLTE": size % 3 == 0 and 0 < size <= 3 << 8 and contents.colour_type in (2, 3, 6),
+        b"tRNS": {0: size == 2, 2: size == 6, 3: 0 < size <= contents.palette_size}.get(contents.colour_type, False),
+    }[name]
+    if not fits or name in before or b"IDAT" in before or (name == b"PLTE" and b"tRNS" in before):
+        raise PictureError(f"{path}: damaged PNG file, its {_printable(name)} data is misplaced or of a wrong size")
+    if name == b"PLTE":
+        contents.palette_size = size // 3
+
+
 def _printable(name: bytes) -> str:
-    return name.decode("ascii", "backslashreplace")
+    return printable(name.decode("latin-1"))
 
 
 def _read_header(path: Path, body: bytes, contents: _Contents) -> None:
     width, height, depth, colour_type, _, _, interlace = struct.unpack(">IIBBBBB", body[:13])
-    if zlib.crc32(b"IHDR" + body[:13]) != struct.unpack(">I", body[13:])[0]:
-        raise PictureError(f"{path}: damaged PNG file, the checksum of its header is wrong")
     if depth not in _BIT_DEPTHS.get(colour_type, ()) or not width or not height or interlace > 1:
         raise PictureError(
             f"{path}: damaged PNG file, its header declares {height}x{width} pixels of {depth} bits, "

@@ -14,14 +14,15 @@ from edsr_runtime.pictures.picture import DecodedFile, Picture, Samples
 from edsr_runtime.pictures.pillow_reader import read_with_pillow
 from edsr_runtime.pictures.png_reader import read_png
 from edsr_runtime.pictures.tiff_reader import read_tiff
+from edsr_runtime.printable import printable
 
 DEFAULT_MAX_PIXELS = 500_000_000
 
 DECODER_ERRORS = (
     OSError, ValueError, RuntimeError, SyntaxError, EOFError, IndexError, KeyError, TypeError, AttributeError,
-    OverflowError, ZeroDivisionError, struct.error, zlib.error, Image.DecompressionBombError,
+    OverflowError, ZeroDivisionError, struct.error, zlib.error, Image.DecompressionBombError, Warning,
 )  # fmt: skip
-"""What Pillow, tifffile and imagecodecs are known to raise on damaged files."""
+"""What Pillow, tifffile and imagecodecs are known to raise on damaged files; warnings where they are errors."""
 
 _NAMES = {
     "png": "PNG", "jpg": "JPEG", "webp": "WebP", "tiff": "TIFF", "bmp": "BMP", "gif": "GIF", "ppm": "PPM",
@@ -61,7 +62,7 @@ def read_picture(path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
             decoded = read_with_pillow(path, source_format, check_size)
     except DECODER_ERRORS as err:
         reason = (str(err).strip().splitlines() or [type(err).__name__])[0]
-        raise PictureError(f"{path}: damaged or incomplete {_NAMES[source_format]} file ({reason})") from err
+        raise PictureError(f"{path}: damaged or incomplete {_NAMES[source_format]} file ({printable(reason)})") from err
     except MemoryError as err:
         raise PictureError(f"{path}: not enough memory to decode this picture") from err
     return _upright(decoded, source_format)

@@ -10,6 +10,7 @@ import tifffile
 from edsr_runtime.errors import PictureError
 from edsr_runtime.pictures.exif import exif_from_tiff
 from edsr_runtime.pictures.ifd import IfdError, IfdFile
+from edsr_runtime.pictures.libtiff_errors import libtiff_errors
 from edsr_runtime.pictures.picture import DecodedFile, PictureMetadata, Samples
 from edsr_runtime.pictures.pillow_reader import decode_with_pillow
 
@@ -54,7 +55,8 @@ def read_tiff(path: Path, check_size: Callable[[int, int], None]) -> DecodedFile
         if page.photometric in (_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB) and bits in (8, 16):
             samples, notes = _decode(path, page)
             return DecodedFile(samples, metadata, orientation, notes)
-    samples, icc, notes = decode_with_pillow(path, "tiff", lambda height, width: None, metadata.icc)
+    with libtiff_errors():
+        samples, icc, notes = decode_with_pillow(path, "tiff", check_size, metadata.icc)
     if page.photometric == _CMYK and bits == 16:
         notes = (*notes, "16-bit CMYK reduced to 8 bits")
     metadata = PictureMetadata(icc, metadata.exif, metadata.xmp, metadata.dpi)

@@ -27,6 +27,8 @@ def open_writer(
     metadata: PictureMetadata | None = None,
     quality: int = DEFAULT_QUALITY,
     lossless: bool = False,
+    may_replace: bool = True,
+    tag: str = "",
 ) -> RowWriter:
     """Prepare a picture file; use it as a context manager and give it rows from top to bottom.
 
@@ -34,7 +36,7 @@ def open_writer(
     of the rows given at once. JPEG and WebP hold the whole picture until it is encoded.
 
     Args:
-        path: the file; if it exists it is replaced when the new one is complete, not earlier.
+        path: the file; it appears, or is replaced, when the new one is complete, not earlier.
         fmt: "png", "jpg", "webp" or "tiff".
         height, width: size of the picture.
         channels: 1 for gray, 3 for RGB.
@@ -43,6 +45,8 @@ def open_writer(
         metadata: of the source; sizes in it are corrected to ``height`` and ``width``.
         quality: 1 to 100, of JPEG and of lossy WebP.
         lossless: WebP without loss; the other formats ignore it.
+        may_replace: see ``RowWriter``.
+        tag: of the job it belongs to, see ``row_writer.partial_name``.
 
     Raises:
         PictureError: the format is unknown or cannot hold such a picture, or the folder does not exist.
@@ -63,6 +67,13 @@ def open_writer(
     if not path.parent.is_dir():
         raise PictureError(f"{path}: its folder does not exist")
     kept = sized_metadata(metadata or PictureMetadata(), height, width)
+    writer = _writer(path, fmt, layout, kept, quality, lossless)
+    writer.may_replace = may_replace
+    writer.belong_to(tag)
+    return writer
+
+
+def _writer(path: Path, fmt: str, layout: RowLayout, kept: PictureMetadata, quality: int, lossless: bool) -> RowWriter:
     if fmt == "png":
         from edsr_runtime.pictures.png_writer import PngWriter
 

@@ -1,0 +1,63 @@
+"""All fuzz targets, one after another: ``run.py --seconds 3600 [--only NAME]``; the end of each is printed.
+
+What breaks a parser is left in ``fuzz-findings``; the inputs that reached something new, in ``.fuzz-corpus``.
+"""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+TARGET = HERE / "target.py"
+MAX_INPUT_BYTES = 20_000
+
+
+def names() -> list[str]:
+    """Of the targets, without importing them."""
+    return re.findall(r'^    "(\w+)": \(', TARGET.read_text(), flags=re.MULTILINE)
+
+
+def main() -> int:
+    """0 if nothing was found."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=int, default=3600)
+    parser.add_argument("--only", choices=names())
+    given = parser.parse_args()
+    wanted = [given.only] if given.only else names()
+    search = [str(ROOT / name) for name in ("runtime", "train", "export", "tests/support")]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([*search, *filter(None, [os.environ.get("PYTHONPATH")])])}
+    findings = ROOT / "fuzz-findings"
+    findings.mkdir(exist_ok=True)
+    env["EDSR_FINDINGS"] = str(findings)
+    failed = []
+    for name in wanted:
+        corpus = ROOT / ".fuzz-corpus" / name
+        corpus.mkdir(parents=True, exist_ok=True)
+        subprocess.run([sys.executable, str(TARGET), name, "--seeds", str(corpus)], env=env, check=True)
+        options = [
+            f"-max_total_time={max(1, given.seconds // len(wanted))}",
+            f"-artifact_prefix={findings}/{name}-",
+            f"-max_len={MAX_INPUT_BYTES}",
+            "-timeout=10",
+            "-rss_limit_mb=4096",
+            "-print_final_stats=1",
+        ]
+        words = [sys.executable, str(TARGET), name, *options, str(corpus)]
+        done = subprocess.run(words, env=env, text=True, errors="replace", stderr=subprocess.PIPE)
+        tried = re.search(r"number_of_executed_units:\s*(\d+)", done.stderr)
+        covered = re.findall(r"cov: (\d+)", done.stderr)
+        print(f"{name}: {tried[1] if tried else '?'} inputs, coverage {covered[-1] if covered else '?'}", flush=True)
+        if done.returncode:
+            failed.append(name)
+            print(done.stderr[-3000:], flush=True)
+    if not any(findings.iterdir()):
+        findings.rmdir()
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

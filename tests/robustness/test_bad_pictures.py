@@ -1,0 +1,159 @@
+"""Pictures of strangers: read, or one sentence. No traceback, no crash, no hang, little memory, nothing wrong called
+right."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import commands
+import corpus
+from edsr_runtime.errors import PictureError
+from edsr_runtime.pictures.libtiff_errors import IS_HEARD
+from edsr_runtime.pictures.read import read_picture
+from edsr_runtime.pictures.write import write_picture
+from photographs import noise, save
+
+SUPPORT = Path(commands.__file__).parent
+MEMORY_MIB = 256
+"""More than what the process has after reading the sound files, whose decoders are loaded then."""
+HANG_S = 10
+FOLDER = ["-i", "in", "-o", "out", "-s", "2"]
+
+
+@pytest.mark.parametrize(
+    ("first", "count"), [(0, 900), pytest.param(100_000, 12_000, marks=pytest.mark.slow)], ids=["some", "all"]
+)
+def test_damaged_pictures_are_read_or_refused(
+    first: int, count: int, record_property: Callable[[str, object], None]
+) -> None:
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    words = [sys.executable, str(SUPPORT / "read_mutated.py"), *map(str, (first, count, MEMORY_MIB, HANG_S))]
+    done = subprocess.run(words, env=env, text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout)
+    record_property("pictures", found)
+    assert found["problems"] == []
+    assert sum(found["outcome"].values()) == count
+    assert found["outcome"]["refused"] > count / 2
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", corpus.corpus())
+def test_sound_pictures_of_every_format_are_read(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(corpus.corpus()[name])
+    picture = read_picture(path)
+    turned = name in ("exif.png", "progressive.jpg", "lossy.webp", "rgb.tif")  # they say so
+    expected = (corpus.W, corpus.H) if turned else (corpus.H, corpus.W)
+    assert (picture.height, picture.width) == expected
+    write_picture(tmp_path / "again.png", picture)
+    assert read_picture(tmp_path / "again.png").pixels.shape == picture.pixels.shape
+
+
+@pytest.mark.parametrize("name", corpus.refused())
+def test_what_is_no_picture_for_us_is_refused_in_a_sentence(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(corpus.refused()[name])
+    with pytest.raises(PictureError) as caught:
+        read_picture(path)
+    assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", corpus.oddities())
+def test_odd_pictures_are_read_and_can_be_written(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(corpus.oddities()[name])
+    picture = read_picture(path)
+    write_picture(tmp_path / "again.png", picture)
+    assert (read_picture(tmp_path / "again.png").pixels == picture.pixels).all()
+
+
+@pytest.mark.skipif(not IS_HEARD, reason="Pillow's libtiff cannot be told where to report errors")
+def test_what_libtiff_finds_wrong_is_an_error_and_not_a_line_on_stderr(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    damaged = bytearray(corpus.corpus()["bilevel.tif"])
+    damaged[60:70] = bytes(10)
+    whole = bytearray(corpus.corpus()["bilevel.tif"])
+    refused = 0
+    for where in range(8, len(whole)):
+        damaged = bytearray(whole)
+        damaged[where] ^= 0xFF
+        (tmp_path / "a.tif").write_bytes(damaged)
+        try:
+            read_picture(tmp_path / "a.tif")
+        except PictureError as err:
+            refused += "libtiff" in str(err)
+    assert refused > 10
+    assert capfd.readouterr().err == ""
+
+
+def test_a_folder_with_everything_ends_with_right_pictures_and_an_exact_list(tmp_path: Path) -> None:
+    names = [
+        "plain.png",
+        "two words.png",
+        "Кириллица.png",
+        "漢字.png",
+        "🙂.png",
+        "line\nbreak\x1b[31m.png",
+        os.fsdecode(b"no text \xff.png"),
+        "x" * 251 + ".png",
+        "-s.png",
+        "a.png.png",
+    ]
+    for seed, name in enumerate(names):
+        save(noise(6, 7, seed), tmp_path / "in" / "picture.png").rename(tmp_path / "in" / name)
+    folder = tmp_path / "in"
+    outside = save(noise(5, 5), tmp_path / "outside.png")
+    (folder / "link out.png").symlink_to(outside)
+    (folder / "link in.png").symlink_to(folder / "plain.png")
+    (folder / "link nowhere.png").symlink_to(folder / "gone.png")
+    (folder / "link to itself.png").symlink_to(folder / "link to itself.png")
+    (folder / "folder.png").mkdir()
+    os.mkfifo(folder / "pipe.png")
+    for name, content in corpus.refused().items():
+        (folder / f"refused {name}").write_bytes(content)
+    bad = {f"refused {name}" for name in corpus.refused()} | {"link nowhere.png", "link to itself.png", "pipe.png"}
+    good = {*names, "link out.png", "link in.png"}
+    done = commands.run([*FOLDER, "--jsonl", "log"], tmp_path)
+    assert done.returncode == 3, done.stderr
+    assert "Traceback" not in done.stderr and "Warning" not in done.stderr
+    written = {path.name for path in (tmp_path / "out").iterdir() if not path.name.startswith(".")}
+    assert written == good
+    failed = {
+        Path(event["source"]).name
+        for event in map(json.loads, (tmp_path / "log").read_text().splitlines())
+        if event["event"] == "failed"
+    }
+    assert failed == bad
+    sentences = [line for line in done.stderr.splitlines() if line.startswith("  ")]
+    assert len(sentences) == len(bad)
+    assert "\x1b" not in done.stderr
+    assert commands.run([*FOLDER, "--resume"], tmp_path).returncode == 3
+
+
+@pytest.mark.parametrize("words", [["--sandbox"], []])
+def test_a_picture_that_vanishes_or_cannot_be_read_is_a_sentence(tmp_path: Path, words: list[str]) -> None:
+    save(noise(6, 7), tmp_path / "in/a.png")
+    save(noise(6, 7), tmp_path / "in/b.png")
+    (tmp_path / "in/b.png").write_bytes(corpus.corpus()["lzw.tif"][:-30])
+    (tmp_path / "in/c.png").symlink_to("/proc/self/mem")  # opens, but cannot be read: root may read all files
+    done = commands.run([*FOLDER, *words], tmp_path)
+    assert done.returncode == 3, done.stderr
+    assert "Traceback" not in done.stderr
+    assert [path.name for path in (tmp_path / "out").glob("*.png")] == ["a.png"]
+    assert "error: 2 of 3 pictures failed:" in done.stderr
+
+
+def test_an_output_folder_that_may_not_be_written_to_is_a_sentence(tmp_path: Path) -> None:
+    save(noise(6, 7), tmp_path / "in/a.png")
+    for target in ("/proc", "/proc/nowhere", str(tmp_path / "in/a.png" / "below")):
+        done = commands.run(["-i", "in", "-o", target + "/", "-s", "2"], tmp_path)
+        assert done.returncode in (2, 3, 4), done.stderr
+        assert "Traceback" not in done.stderr
+        assert done.stderr.splitlines()[-1].startswith("error: ")

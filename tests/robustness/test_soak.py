@@ -1,0 +1,47 @@
+"""Thousands of pictures in one process: memory and descriptors stay where they are."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import soak
+
+GROWTH_MIB = 64
+"""Over the whole run, at the upper end of the confidence interval."""
+
+
+@pytest.mark.parametrize(
+    ("small", "large", "large_hw"),
+    [(60, 30, (64, 96)), pytest.param(5000, 200, (720, 1280), marks=pytest.mark.slow)],
+    ids=["some", "all"],
+)
+def test_memory_and_descriptors_do_not_grow(
+    tmp_path: Path, small: int, large: int, large_hw: tuple[int, int], record_property: Callable[[str, object], None]
+) -> None:
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    words = [sys.executable, soak.__file__, str(tmp_path), *map(str, (small, large, *large_hw))]
+    done = subprocess.run(words, env=env, text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout)
+    record_property("soak", found)
+    for phase in (found["small"], found["large"]):
+        assert phase["errors"] == []
+        assert phase["descriptors_last"] <= phase["descriptors_first"] + 2
+        if phase["pictures"] >= 200:
+            upper = phase["memory_slope_bytes_per_picture"] + phase["memory_slope_confidence_95"]
+            assert upper * phase["pictures"] < GROWTH_MIB << 20, phase
+
+
+def test_a_slope_is_found_with_its_confidence() -> None:
+    noise = np.random.default_rng(0).normal(0, 5, 1000)
+    found, confidence = soak.slope(list(noise + 0.5 * np.arange(1000)))
+    assert found == pytest.approx(0.5, abs=0.005)
+    assert 0 < confidence < 0.005
+    flat, confidence = soak.slope(list(noise))
+    assert abs(flat) < 2 * confidence

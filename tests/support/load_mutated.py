@@ -1,0 +1,99 @@
+"""Loads damaged checkpoints, ONNX files, sidecars or journals one after another. Run as a program:
+``load_mutated.py KIND FOLDER FIRST COUNT SECONDS``; prints what became of them as JSON.
+
+FOLDER has one sound file ``sound.*`` of that kind. An error that is none of ours, or a result that is not that of the
+sound file, is a problem; a crash or a file that takes longer than SECONDS ends the process.
+"""
+
+import faulthandler
+import json
+import random
+import sys
+import traceback
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+import corpus
+from edsr_runtime.errors import EdsrError
+
+Load = Callable[[Path], object]
+"""What a file holds, to be compared."""
+
+
+def load_onnx(path: Path) -> object:
+    from edsr_runtime.upscaler import Upscaler
+
+    lr = np.random.default_rng(0).integers(0, 256, (9, 8, 3), dtype=np.uint8)
+    with Upscaler(path, backend="onnxruntime", threads=1) as upscaler:
+        return upscaler.upscale(lr).tobytes()
+
+
+def load_checkpoint(path: Path) -> object:
+    from edsr_train.checkpoint import load_network
+
+    network = load_network(path).network
+    return [(key, value.numpy().tobytes()) for key, value in sorted(network.state_dict().items())]
+
+
+def load_sidecar(path: Path) -> object:
+    from edsr_runtime.trt.engine_file import EngineDescription
+
+    try:
+        text = path.read_text()
+    except UnicodeDecodeError as err:
+        raise EdsrError("no text") from err  # as ``read_description`` says in a sentence of its own
+    EngineDescription.from_json(text, str(path))
+    return "any description that can be read is one"
+
+
+def load_journal(path: Path) -> object:
+    from edsr_runtime.job.journal import open_journal
+
+    Path(f"{path}-journal").unlink(missing_ok=True)
+    with open_journal(path) as journal:
+        return journal.rows()
+
+
+LOADERS: dict[str, Load] = {
+    "onnx": load_onnx,
+    "checkpoint": load_checkpoint,
+    "sidecar": load_sidecar,
+    "journal": load_journal,
+}
+
+
+def main(kind: str, folder: Path, first: int, count: int, seconds: float) -> None:
+    load = LOADERS[kind]
+    (sound,) = folder.glob("sound.*")
+    whole, expected = sound.read_bytes(), load(sound)
+    outcome: Counter[str] = Counter()
+    problems = []
+    path = sound.with_stem("damaged")
+    for number in range(first, first + count):
+        draw = random.Random(number)
+        damaged = corpus.truncated(whole, draw) if draw.random() < 0.2 else corpus.mutated(whole, draw)
+        if not damaged and kind == "journal":
+            continue  # an empty file is an empty journal
+        path.write_bytes(damaged)
+        faulthandler.dump_traceback_later(seconds, exit=True)
+        try:
+            found = load(path)
+            outcome["same" if found == expected else "others"] += 1
+            if found != expected:
+                problems.append(f"{number}: loaded, but with other contents")
+        except EdsrError as err:
+            outcome["refused"] += 1
+            if "\n" in str(err):
+                problems.append(f"{number}: {err}")
+        except BaseException as err:
+            problems.append(f"{number}: {type(err).__name__}: {err}")
+            traceback.print_exc()
+        faulthandler.cancel_dump_traceback_later()
+    print(json.dumps({"outcome": outcome, "problems": problems}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), float(sys.argv[5]))
