@@ -14,11 +14,17 @@ from edsr_runtime.cpu import available_memory, cpu_flags
 
 LOAD_LIMIT = 0.5
 """A one-minute load average above this before the start means that somebody else was computing too."""
+OTHERS_LIMIT = 0.05
+"""A larger share of the processor's time that went to others while something was measured means the same."""
 
 _TELLING_FLAGS = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_int8", "amx_bf16")
-_PACKAGES = ("edsr-toolkit", "torch", "openvino", "onnxruntime", "onnxruntime-gpu", "onnx", "numpy", "pillow", "isal")
+_PACKAGES = (
+    *("edsr-toolkit", "torch", "openvino", "onnxruntime", "onnxruntime-gpu", "onnx", "numpy", "pillow", "isal"),
+    *("ncnn", "opencv-python-headless", "tensorrt", "tensorrt_rtx"),
+)
 _CPUINFO = Path("/proc/cpuinfo")
 _MEMINFO = Path("/proc/meminfo")
+_STAT = Path("/proc/stat")
 _ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -39,6 +45,8 @@ class Machine:
     """Memory that could be had without swapping, before the start."""
     system: str
     python: str
+    gpus: tuple[str, ...] = ()
+    """Name, memory and driver of each NVIDIA GPU, as ``nvidia-smi`` says them."""
 
     @property
     def has_amx(self) -> bool:
@@ -75,6 +83,7 @@ def describe_machine() -> Machine:
         available_bytes=available_memory(),
         system=platform.platform(),
         python=platform.python_version(),
+        gpus=_gpus(),
     )
 
 
@@ -104,9 +113,65 @@ def load_average() -> tuple[float, float, float]:
     return round(one, 2), round(five, 2), round(fifteen, 2)
 
 
+class OthersMeter:
+    """How much of the processor others took since this was made."""
+
+    def __init__(self) -> None:
+        self._before = _cpu_seconds()
+
+    def share(self) -> float | None:
+        """0 to 1, of all processors; None where the system does not tell, or tells of more than this process may use.
+
+        Processes that were started count as one's own once they have ended.
+        """
+        now = _cpu_seconds()
+        if self._before is None or now is None:
+            return None
+        total, busy, own = (b - a for a, b in zip(self._before, now, strict=True))
+        return max(0.0, busy - own) / total if total > 0 else None
+
+
+def why_loaded(load_before: tuple[float, float, float], others_share: float | None) -> str:
+    """Why the times of a run are not to be relied on; empty if the machine was quiet."""
+    if load_before[0] > LOAD_LIMIT:
+        return f"the machine was busy before the start (load average {load_before[0]:.2f})"
+    if others_share is not None and others_share > OTHERS_LIMIT:
+        return f"others took {others_share:.0%} of the processor while it was measured"
+    return ""
+
+
 def now() -> str:
     """UTC, to the second, ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _cpu_seconds() -> tuple[float, float, float] | None:
+    """Since the start: of all processors, of those that were busy or taken by a hypervisor, and one's own."""
+    try:
+        lines = _STAT.read_text().splitlines()
+    except OSError:
+        return None
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    if sum(re.match(r"cpu\d", line) is not None for line in lines) != usable:
+        return None
+    user, nice, system, idle, waiting, *interrupts = (float(v) for v in lines[0].split()[1:9])
+    busy = user + nice + system + sum(interrupts)
+    ticks, times = os.sysconf("SC_CLK_TCK"), os.times()
+    own = times.user + times.system + times.children_user + times.children_system
+    return (busy + idle + waiting) / ticks, busy / ticks, own
+
+
+def _gpus() -> tuple[str, ...]:
+    command = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, text=True, capture_output=True, check=True, timeout=60)
+    except (OSError, subprocess.SubprocessError):
+        return ()
+    return tuple(f"{name}, {memory}, driver {driver}" for name, memory, driver in _rows_of(done.stdout))
+
+
+def _rows_of(csv_text: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.split(",")] for line in csv_text.splitlines() if line.count(",") == 2]
 
 
 def _git(folder: Path, *arguments: str) -> str:

@@ -1,9 +1,12 @@
 """Model files to measure: exported when first asked for, each once, into one folder."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
+from onnx import ModelProto
 from torch import nn
 
 from benchmarks.settings import Settings
@@ -11,12 +14,51 @@ from edsr_export.deploy import Deployed
 from edsr_export.exporting import ExportOptions, export_checkpoint
 from edsr_export.fold import Folded, fold
 from edsr_export.tail import RADIUS, CollapsedTail
-from edsr_export.to_onnx import set_metadata, to_onnx
+from edsr_export.to_onnx import _quiet, set_metadata, to_onnx
 from edsr_runtime.contract import METADATA_KEY, read_contract
+from edsr_train.architectures.registry import ARCHITECTURES
 from edsr_train.checkpoint import save_checkpoint
-from edsr_train.models.edsr import EDSR, EDSRConfig
+from edsr_train.models.branch import SuperResolutionNetwork
+from edsr_train.models.edsr import EDSR
 
 _SEED = 0
+_EXAMPLE_HW = (12, 14)  # any size will do
+
+
+def build_network(architecture: str, config: Mapping[str, Any], scale: int) -> SuperResolutionNetwork | None:
+    """A network with random weights, the same every time; None if the project has no such architecture.
+
+    Args:
+        architecture: as in ``edsr_train.architectures``.
+        config: fields of its configuration, without the scale.
+        scale: of a network for one scale; a network for several has them all.
+    """
+    known = next((each for each in ARCHITECTURES if each.name == architecture), None)
+    if known is None:
+        return None
+    fields = {field.name for field in dataclasses.fields(known.config_type)}
+    own_scale = {"scale": scale} if "scale" in fields else {}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(_SEED)
+        network = known.network_type(known.config_type(**own_scale, **config))
+    return network.eval().requires_grad_(False)
+
+
+def unfolded_model(network: SuperResolutionNetwork, scale: int) -> ModelProto:
+    """One scale as ONNX, as it was trained: nothing is folded."""
+    return to_onnx(network.branch(scale).eval(), uint8=False, min_side=1, scale=scale)
+
+
+def model_as_trained(network: SuperResolutionNetwork, scale: int) -> ModelProto:
+    """The same for counting alone, of networks too whose operators edsr-export would replace or refuse."""
+    example = torch.zeros(2, 3, *_EXAMPLE_HW)
+    dims: dict[int, Any] = {axis: torch.export.Dim(name) for axis, name in ((0, "batch"), (2, "height"), (3, "width"))}
+    with _quiet():
+        program = torch.onnx.export(
+            network.branch(scale).eval(), (example,), dynamo=True, dynamic_shapes=(dims,), verbose=False
+        )
+    assert program is not None
+    return program.model_proto
 
 
 class Models:
@@ -35,10 +77,22 @@ class Models:
 
     def network(self, scale: int) -> EDSR:
         """The unfolded network; the same weights every time."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(_SEED)
-            config = EDSRConfig(scale, self._settings.n_resblocks, self._settings.n_feats)
-            return EDSR(config).eval().requires_grad_(False)
+        network = build_network("edsr", self.config, scale)
+        assert isinstance(network, EDSR)
+        return network
+
+    @property
+    def config(self) -> dict[str, int]:
+        """Of the networks, without the scale."""
+        return {"n_resblocks": self._settings.n_resblocks, "n_feats": self._settings.n_feats}
+
+    def unfolded(self, scale: int) -> Path:
+        """The network as ONNX, as it was trained: what peers that read ONNX are given."""
+        path = self._folder / "unfolded" / f"random_x{scale}.onnx"
+        if not path.exists():
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(unfolded_model(self.network(scale), scale).SerializeToString())
+        return path
 
     def exported(self, scale: int, *, collapse_tail: bool = True) -> Path:
         """What edsr-export writes, with or without ``--no-collapse``."""
@@ -46,6 +100,17 @@ class Models:
         if not checkpoint.exists():
             save_checkpoint(checkpoint, self.network(scale))
         return self._export(checkpoint, self._folder / ("collapsed" if collapse_tail else "whole"), collapse_tail)
+
+    def exported_network(self, name: str, network: SuperResolutionNetwork, scale: int) -> Path:
+        """What edsr-export writes of one scale of any network."""
+        folder = self._folder / "networks"
+        path = folder / f"{name}_x{scale}.onnx"
+        if not path.exists():
+            checkpoint = folder / f"{name}.pt"
+            save_checkpoint(checkpoint, network)
+            export_checkpoint(checkpoint, path, ExportOptions(scales=(scale,)))
+            checkpoint.unlink()
+        return path
 
     def without_ring(self, scale: int) -> Path:
         """The collapsed graph with one zero-padded 5x5 convolution in place of the nine regions.
@@ -64,9 +129,10 @@ class Models:
             path.write_bytes(model.SerializeToString())
         return path
 
-    def from_checkpoint(self, checkpoint: Path, res_scale: float) -> Path:
-        """What edsr-export makes of a checkpoint that does not know its residual scaling."""
-        return self._export(checkpoint, self._folder / "checkpoints", True, res_scale)
+    def from_checkpoint(self, checkpoint: Path, res_scale: float | None, *, collapse_tail: bool = True) -> Path:
+        """What edsr-export makes of a checkpoint; ``res_scale`` where that does not know its residual scaling."""
+        folder = self._folder / "checkpoints" / ("collapsed" if collapse_tail else "whole")
+        return self._export(checkpoint, folder, collapse_tail, res_scale)
 
     def _export(self, checkpoint: Path, folder: Path, collapse_tail: bool, res_scale: float | None = None) -> Path:
         path = folder / f"{checkpoint.stem}.onnx"

@@ -7,6 +7,7 @@ loaded: this file, run as a program. It imports the standard library only.
 
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -29,6 +30,11 @@ class Usage:
     """Largest resident set, of the command or of any process it started and waited for."""
 
 
+def own_peak_bytes() -> int:
+    """Largest resident set of this process until now."""
+    return _bytes(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+
+
 def run_and_measure(command: Sequence[str]) -> Usage:
     """Run a command to its end.
 
@@ -49,9 +55,12 @@ def _start(report: Path, command: list[str]) -> int:
     process = os.posix_spawn(command[0], command, os.environ)
     _, status, usage = os.wait4(process, 0)
     seconds = time.perf_counter() - start
-    peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)  # macOS counts bytes, Linux KiB
-    report.write_text(json.dumps({"seconds": seconds, "peak_bytes": peak}))
+    report.write_text(json.dumps({"seconds": seconds, "peak_bytes": _bytes(usage.ru_maxrss)}))
     return os.waitstatus_to_exitcode(status)
+
+
+def _bytes(maxrss: int) -> int:
+    return maxrss * (1 if sys.platform == "darwin" else 1024)  # macOS counts bytes, Linux KiB
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edsr_runtime.errors import DataError
-from edsr_runtime.pictures.read import read_picture
 
 Rgb = NDArray[np.uint8]
 """(H, W, 3)."""
@@ -43,6 +42,8 @@ def natural(data: Path, side: int) -> Rgb:
     Raises:
         DataError: it is missing.
     """
+    from edsr_runtime.pictures.read import read_picture  # its decoders are no need of the rest
+
     path = data / NATURAL
     if not path.is_file():
         raise DataError(f"{path}: missing from the benchmark data; leave --data out to measure on a synthetic texture")

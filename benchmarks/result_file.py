@@ -7,7 +7,7 @@ from typing import Any
 
 from edsr_runtime.errors import DataError, EdsrError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raised when a reader of the old files would misunderstand the new ones."""
 
 

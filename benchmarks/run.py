@@ -13,24 +13,32 @@ if __name__ == "__main__":  # started as a file: the package is beside the folde
 import click
 
 from benchmarks import machine as machines
-from benchmarks.report import render, warnings
-from benchmarks.result_file import write_result
-from benchmarks.settings import DEFAULT_MEASUREMENTS, MEASUREMENTS, Settings, smoke_settings
+from benchmarks.report import show_comparison, write_report
+from benchmarks.reporting.compare import DEFAULT_THRESHOLD
+from benchmarks.reporting.document import render, warnings
+from benchmarks.result_file import read_result, write_result
+from benchmarks.settings import (
+    MEASUREMENTS,
+    QUICK_MEASUREMENTS,
+    Settings,
+    quick_settings,
+    smoke_settings,
+    with_rounds,
+)
 from edsr_runtime.command import EdsrCommand
 from edsr_runtime.errors import EdsrError, MissingDependencyError
 
 RESULTS = Path(__file__).resolve().parent / "results"
 _NEED_DATA = {
-    "psnr": "benchmark pictures and weights",
-    "sets": "benchmark pictures",
+    "quality": "benchmark pictures",
     "claims": "photographs in train/ and benchmark pictures",
 }
 
 
-def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...]:
+def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...] | None:
     """Comma-separated measurements, in their own order."""
     if value is None:
-        return DEFAULT_MEASUREMENTS
+        return None
     wanted = {name.strip() for name in value.split(",")}
     if unknown := sorted(wanted - set(MEASUREMENTS)):
         raise click.BadParameter(f"{unknown[0]!r} is none of {', '.join(MEASUREMENTS)}.", ctx, param)
@@ -38,18 +46,47 @@ def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> tup
 
 
 @click.command(cls=EdsrCommand)
-@click.option("--only", callback=_names, metavar="NAME,...", help=f"Default: {','.join(DEFAULT_MEASUREMENTS)}.")
-@click.option("--rounds", type=click.IntRange(min=1), help="Of every timing. Default: 10, and 15 for ring.")
+@click.option("--quick", "extent", flag_value="quick", default=True, help="Under three minutes. The default.")
+@click.option("--full", "extent", flag_value="full", help="Everything, with more rounds and larger pictures.")
 @click.option(
-    "--output", type=click.Path(path_type=Path), help="JSON file. Default: benchmarks/results/MACHINE-DATE.json."
+    "--smoke",
+    "extent",
+    flag_value="smoke",
+    help="Tiny networks and pictures, to see it work; kept only with --output.",
+)
+@click.option(
+    "--only",
+    callback=_names,
+    metavar="NAME,...",
+    help=f"Of {', '.join(MEASUREMENTS)}. Default: {', '.join(QUICK_MEASUREMENTS)}; with --full, all.",
+)
+@click.option("--rounds", type=click.IntRange(min=1), help="Of every timing.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    help="JSON file. Default: benchmarks/results/MACHINE-DATE.json, with -quick and what was chosen in its name.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace the JSON file if it exists.")
+@click.option(
+    "--report",
+    "folder",
+    type=click.Path(path_type=Path),
+    help="Folder for Markdown, CSV, plots and the page. Default: beside the JSON file, named as it is.",
+)
 @click.option(
     "--data",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     envvar="EDSR_DATA",
-    help="Folder with benchmark/ and weights/, for claims also train/. Default: what EDSR_DATA names; without it, psnr "
-    "is left out.",
+    help="Benchmark sets, in benchmark/ or in the folder itself, or one set; for some measurements also weights/ and "
+    "train/. Default: what EDSR_DATA names; without it, quality is left out.",
+)
+@click.option("--compare", "old", type=click.Path(path_type=Path), help="Older result: exit code 5 if it was better.")
+@click.option(
+    "--threshold",
+    type=click.FloatRange(min=0),
+    default=DEFAULT_THRESHOLD,
+    show_default=True,
+    help="By which share a time or memory may be worse than in --compare.",
 )
 @click.option(
     "--memory-scale",
@@ -60,41 +97,50 @@ def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> tup
     show_default=True,
     help="Of the 100-megapixel picture; may be repeated.",
 )
-@click.option("--smoke", is_flag=True, help="Tiny networks and pictures, to see it work; kept only with --output.")
 def main(
-    only: tuple[str, ...],
+    extent: str,
+    only: tuple[str, ...] | None,
     rounds: int | None,
     output: Path | None,
     overwrite: bool,
+    folder: Path | None,
     data: Path | None,
+    old: Path | None,
+    threshold: float,
     memory_scales: tuple[int, ...],
-    smoke: bool,
 ) -> None:
-    """Measure speed, border ring, psnr, encode, memory, loader and claims.
+    """Measure cost, latency, quality and scaling, beside what people use today.
 
     Give it a quiet machine: it says so when it does not have one. Tables go to stdout, progress to stderr.
     """
-    settings = smoke_settings() if smoke else Settings()
+    settings = {"quick": quick_settings, "full": Settings, "smoke": smoke_settings}[extent]()
     settings = dataclasses.replace(settings, memory_scales=memory_scales)
     if rounds is not None:
-        settings = dataclasses.replace(settings, speed_rounds=rounds, ring_rounds=rounds, encode_rounds=rounds)
-        settings = dataclasses.replace(settings, loader_rounds=rounds)
-    chosen = click.get_current_context().get_parameter_source("only") is not click.core.ParameterSource.DEFAULT
+        settings = with_rounds(settings, rounds)
+    names = only or (MEASUREMENTS if extent == "full" else QUICK_MEASUREMENTS)
+    before = None if old is None else read_result(old)  # refuses here, not after an hour
     machine = machines.describe_machine()
-    result = _circumstances(machine, settings, only, data)
+    result = _circumstances(machine, settings, names, data)
     for warning in warnings(result):
         _say(f"warning: {warning}")
-    if output is None and not smoke:
-        output = RESULTS / ("-".join([machine.slug, result["date"][:10], *(only if chosen else ())]) + ".json")
+    if output is None and not settings.smoke:
+        parts = [machine.slug, result["date"][:10], *(["quick"] if settings.quick else []), *(only or ())]
+        output = RESULTS / f"{'-'.join(parts)}.json"
     if output is not None and output.exists() and not overwrite:
         raise EdsrError(f"{output} exists: pass --overwrite to replace it, or another --output")
-    if chosen and data is None and (needy := [name for name in only if name in _NEED_DATA]):
+    if only and data is None and (needy := [name for name in only if name in _NEED_DATA]):
         raise EdsrError(f"{needy[0]} needs {_NEED_DATA[needy[0]]}: pass --data, or set EDSR_DATA")
 
-    measure_all(only, settings, machine, data, result, output)
+    measure_all(names, settings, machine, data, result, output)
     click.echo(render(result))
     if output is not None:
         _say(f"written to {output}")
+    if folder is None and output is not None and not settings.smoke:
+        folder = output.with_suffix("")
+    if folder is not None:
+        _say(f"written to {write_report(_as_read(result), folder)}")
+    if before is not None:
+        show_comparison(before, _as_read(result), threshold)
 
 
 def measure_all(
@@ -110,6 +156,7 @@ def measure_all(
     Raises:
         EdsrError: one failed; what was measured before is in the file.
     """
+    others = machines.OthersMeter()
     measurements = _measurements()
     from benchmarks.context import Context
     from benchmarks.models import Models
@@ -123,6 +170,8 @@ def measure_all(
                 continue
             result["results"][measurement] = dataclasses.asdict(measurements[measurement](context))
             result["load_after"] = machines.load_average()
+            result["others_share"] = others.share()
+            result["loaded"] = machines.why_loaded(result["load_before"], result["others_share"])
             if output is not None:
                 write_result(output, result)
 
@@ -140,7 +189,9 @@ def _circumstances(
         "versions": machines.package_versions(),
         "load_before": load,
         "load_after": None,
-        "loaded": load[0] > machines.LOAD_LIMIT,
+        "others_share": None,
+        "loaded": machines.why_loaded(load, None),
+        "quick": settings.quick,
         "smoke": settings.smoke,
         "arguments": {"measurements": names, "with_data": data is not None, **dataclasses.asdict(settings)},
         "skipped": {},
@@ -148,23 +199,42 @@ def _circumstances(
     }
 
 
+def _as_read(result: dict[str, Any]) -> dict[str, Any]:
+    """As it would come out of its file."""
+    import json
+
+    read: dict[str, Any] = json.loads(json.dumps(result))
+    return read
+
+
 def _measurements() -> dict[str, Callable[[Any], Any]]:
     """By name; loads PyTorch and the rest."""
     try:
-        from benchmarks import claims, encode, loader, memory, psnr, ring, sets, speed
+        from benchmarks import claims, encode, loader, memory, ring
+        from benchmarks.cost import measure as cost
+        from benchmarks.latency import offline, single_stream
+        from benchmarks.quality import measure as quality
+        from benchmarks.quality import models, seams
+        from benchmarks.scaling import measure as scaling
+        from benchmarks.scaling import startup
     except ModuleNotFoundError as err:
         package = (err.name or "").partition(".")[0]
         if package in ("", "benchmarks", "edsr_runtime", "edsr_train", "edsr_export"):
             raise  # a mistake of ours
         raise MissingDependencyError(package, extra="bench") from err
     return {
-        "speed": speed.measure,
+        "cost": cost.measure,
+        "latency": single_stream.measure,
+        "models": models.measure,
+        "offline": offline.measure,
         "ring": ring.measure,
-        "psnr": psnr.measure,
-        "sets": sets.measure,
+        "quality": quality.measure,
+        "seams": seams.measure,
         "encode": encode.measure,
-        "memory": memory.measure,
+        "scaling": scaling.measure,
+        "startup": startup.measure,
         "loader": loader.measure,
+        "memory": memory.measure,
         "claims": claims.measure,
     }
 

@@ -1,32 +1,78 @@
 """How much is measured, and on what."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-MEASUREMENTS = ("speed", "ring", "psnr", "sets", "encode", "memory", "loader", "claims")
-DEFAULT_MEASUREMENTS = ("speed", "ring", "psnr", "sets", "encode", "loader")
-"""Without memory, which takes minutes and gigabytes on the disk, and claims, which trains for half an hour."""
+from benchmarks.timing import Effort
+
+_LATENCY = Effort(rounds=10, least_runs=2, least_seconds=1.0)
+_OFFLINE = Effort(rounds=5, least_seconds=5.0, warm_up=1)
+
+MEASUREMENTS = (
+    *("cost", "latency", "models", "offline", "ring", "quality", "seams", "encode", "scaling", "startup"),
+    *("loader", "memory", "claims"),
+)
+QUICK_MEASUREMENTS = ("cost", "latency", "models", "offline", "quality", "seams", "scaling", "startup")
+"""Under three minutes together, with quick settings."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Sizes and counts; stored with the results."""
+    """Sizes and counts; stored with the results. The defaults are those of ``--full``."""
 
     scales: tuple[int, ...] = (2, 3, 4)
-    """Of speed and ring."""
-    speed_rounds: int = 10
+    """Of cost, latency and ring."""
+    cost_all: bool = True
+    """Whether large networks are counted too, which takes minutes to build."""
+    cost_scales: tuple[int, ...] = (2, 3, 4)
+    lr_hw: tuple[int, int] = (192, 256)
+    """LR picture of latency and ring."""
+    n_resblocks: int = 16
+    n_feats: int = 64
+    """16x64 is EDSR-baseline."""
+    latency_effort: Effort = _LATENCY
+    latency_tile: int = 128
+    """Side of a tile with its halo, where tiles are compared with the whole picture; LR pixels."""
+    slow_peers: bool = True
+    """Those that take minutes to load."""
+    ceiling_matrix: int = 2048
+    ceiling_convolutions: tuple[tuple[int, tuple[int, int]], ...] = ((64, (192, 256)), (256, (96, 128)))
+    """Channels, and (H, W)."""
+    ceiling_copied_bytes: int = 1 << 28
+    ceiling_rounds: int = 10
+    offline_effort: Effort = _OFFLINE
+    offline_pictures: int = 16
+    offline_scale: int = 2
     ring_rounds: int = 15
     """More than elsewhere: what is looked for is a few percent."""
     encode_rounds: int = 10
     warm_up: int = 2
-    lr_hw: tuple[int, int] = (192, 256)
-    """LR picture of speed and ring."""
-    n_resblocks: int = 16
-    n_feats: int = 64
-    """16x64 is EDSR-baseline."""
-    psnr_side: int | None = None
+    """Of ring, encode and loader."""
+    quality_sets: tuple[str, ...] | None = None
+    """Names of folders; None: all that are there."""
+    quality_foreign: bool = True
+    """Whether weights of others are measured too, and not our models alone."""
+    quality_side: int | None = None
     """Height and width of the part of each picture that counts, LR pixels; None: all of it."""
+    quality_pictures: int | None = None
+    """Of each set; None: all."""
+    seams_halos: tuple[int, ...] = (0, 8, 16)
+    """Beside the exact one; LR pixels."""
+    seams_core: int = 32
+    """LR pixels that a tile keeps at least, whatever its halo: as many seams everywhere."""
     encode_side: int = 2048
     """Side of the picture that is encoded, HR pixels."""
+    scaling_megapixels: tuple[float, ...] = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0)
+    """LR."""
+    scaling_tiles: tuple[int, ...] = (64, 96, 128, 256, 512, 1024, 2048)
+    """Sides, LR pixels, on a picture of the largest of them squared."""
+    scaling_batches: tuple[int, ...] = (1, 2, 4, 8, 16)
+    scaling_threads: tuple[int, ...] = (1, 2)
+    scaling_in_flight: tuple[int, ...] = (1, 2, 4, 8)
+    scaling_side: int = 256
+    """Of the pictures of batches, threads and in flight; LR pixels."""
+    scaling_repeats: int = 5
+    startup_runs: int = 10
+    startup_side: int = 256
     memory_side: int = 10_000
     """Side of the LR picture: 100 megapixels."""
     memory_scales: tuple[int, ...] = (2,)
@@ -49,6 +95,8 @@ class Settings:
     claims_memory_scales: tuple[int, ...] = (2, 4)
     claims_memory_patch: int = 48
     """Side where memory is counted, LR pixels: the paper's."""
+    quick: bool = False
+    """See ``quick_settings``."""
     smoke: bool = False
     """The numbers mean nothing; see ``smoke_settings``."""
 
@@ -58,31 +106,89 @@ class Settings:
         return "smoke run" if self.smoke else ""
 
 
-def smoke_settings(rounds: int = 2) -> Settings:
-    """Everything runs once, on tiny networks and pictures: shows that the benchmark works, not how fast anything is."""
-    return Settings(
-        scales=(4,),
-        speed_rounds=rounds,
+def with_rounds(settings: Settings, rounds: int) -> Settings:
+    """Every timing repeated so many times."""
+    return replace(
+        settings,
+        latency_effort=replace(settings.latency_effort, rounds=rounds),
+        offline_effort=replace(settings.offline_effort, rounds=rounds),
+        ceiling_rounds=rounds,
         ring_rounds=rounds,
         encode_rounds=rounds,
-        warm_up=1,
-        lr_hw=(24, 32),
-        n_resblocks=1,
-        n_feats=8,
-        psnr_side=48,
-        encode_side=128,
-        memory_side=400,
         loader_rounds=rounds,
-        loader_pictures=2,
-        loader_hw=(110, 130),
-        loader_patches=(8,),
-        loader_batch=2,
-        loader_updates=2,
-        claims_updates=4,
-        claims_validate_every=2,
-        claims_batch=2,
-        claims_patch=8,
-        claims_memory_scales=(2,),
-        claims_memory_patch=8,
-        smoke=True,
+        scaling_repeats=rounds,
+        startup_runs=rounds,
+    )
+
+
+def quick_settings() -> Settings:
+    """Under three minutes on two quiet cores: smaller pictures, fewer rounds, one scale."""
+    return Settings(
+        scales=(4,),
+        cost_all=False,
+        cost_scales=(4,),
+        lr_hw=(96, 128),
+        latency_effort=Effort(rounds=5, least_seconds=0.2, warm_up=1),
+        slow_peers=False,
+        ceiling_rounds=3,
+        offline_effort=Effort(rounds=3, warm_up=0),
+        offline_pictures=2,
+        quality_sets=("Set5",),
+        quality_foreign=False,
+        scaling_megapixels=(0.05, 0.1, 0.25, 0.5),
+        scaling_tiles=(64, 128, 256, 512),
+        scaling_batches=(1, 4),
+        scaling_in_flight=(1, 2, 4),
+        scaling_side=128,
+        scaling_repeats=2,
+        startup_runs=3,
+        quick=True,
+    )
+
+
+def smoke_settings(rounds: int = 2) -> Settings:
+    """Everything runs once, on tiny networks and pictures: shows that the benchmark works, not how fast anything is."""
+    return with_rounds(
+        Settings(
+            scales=(4,),
+            cost_all=False,
+            lr_hw=(24, 32),
+            n_resblocks=1,
+            n_feats=8,
+            latency_effort=Effort(rounds, warm_up=1),
+            latency_tile=16,
+            slow_peers=False,
+            ceiling_matrix=64,
+            ceiling_convolutions=((8, (12, 16)),),
+            ceiling_copied_bytes=1 << 20,
+            offline_effort=Effort(rounds, warm_up=0),
+            offline_pictures=2,
+            warm_up=1,
+            quality_sets=("Set5",),
+            quality_side=48,
+            quality_pictures=2,
+            seams_core=8,
+            encode_side=128,
+            scaling_megapixels=(0.002, 0.004),
+            scaling_tiles=(32, 64),
+            scaling_batches=(1, 2),
+            scaling_threads=(1,),
+            scaling_in_flight=(1, 2),
+            scaling_side=24,
+            startup_side=32,
+            memory_side=400,
+            loader_pictures=2,
+            loader_hw=(110, 130),
+            loader_patches=(8,),
+            loader_batch=2,
+            loader_updates=2,
+            claims_updates=4,
+            claims_validate_every=2,
+            claims_batch=2,
+            claims_patch=8,
+            claims_memory_scales=(2,),
+            claims_memory_patch=8,
+            smoke=True,
+        ),
+        rounds,
     )

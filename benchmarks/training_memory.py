@@ -4,7 +4,6 @@ Started as a program it does a few updates and ends; ``training_peak`` measures 
 """
 
 import json
-import resource
 import sys
 import tempfile
 from collections.abc import Callable
@@ -17,7 +16,7 @@ if __name__ == "__main__":  # started as a file: the package is beside the folde
 import torch
 from torch import Tensor, nn
 
-from benchmarks.peak_memory import CommandFailedError, run_and_measure
+from benchmarks.peak_memory import CommandFailedError, own_peak_bytes, run_and_measure
 from edsr_runtime.errors import EdsrError
 from edsr_train.config import TrainConfig
 from edsr_train.models.blocks import conv
@@ -151,8 +150,7 @@ def _train(training: Training, updates: int, before: Path) -> None:
     network, (lr, hr) = training.network(), training.patches()
     config = replace(TrainConfig(), patch=training.patch, batch=training.batch)
     updater = Updater(network, config, Processes(torch.device("cpu")))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    before.write_text(str(peak * (1 if sys.platform == "darwin" else 1024)))  # macOS counts bytes, Linux KiB
+    before.write_text(str(own_peak_bytes()))
     for number in range(updates):
         updater.update(number, lr, hr, training.scale)
 

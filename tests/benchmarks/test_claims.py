@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from benchmarks import claims, report, run
 from benchmarks.claims import ClaimsResult, Curve, Footprint, LossClaim, MemoryCase, MemoryClaim, Point, StartClaim
+from benchmarks.reporting.document import SECTIONS
 from benchmarks.training_memory import (
     BatchNormBlock,
     Training,
@@ -139,7 +140,7 @@ def test_the_whole_measurement_on_tiny_networks_and_pictures(
 
     def train(
         network: SuperResolutionNetwork, config: TrainConfig, data: TrainingSet, folder: RunFolder, **rest: Any
-    ) -> int:
+    ) -> Any:
         weights = {key: value.clone() for key, value in network.state_dict().items()}
         runs.append(Seen(config, network.scales, weights, folder.model_file, {}, []))
         done = whole(network, config, data, folder, **rest)
@@ -197,7 +198,7 @@ def test_claims_without_data_are_refused() -> None:
 
 
 def test_claims_are_measured_only_when_asked_for() -> None:
-    assert "claims" not in run.DEFAULT_MEASUREMENTS
+    assert "claims" not in run.QUICK_MEASUREMENTS
 
 
 @pytest.mark.parametrize(("end_db", "at"), [(29.4, 200), (29.5, 300), (29.9, None)])
@@ -229,7 +230,7 @@ def rendered(l2: Curve, scratch: Curve, passes_at: int | None) -> str:
         StartClaim("x2 helps", 4, 2, 350, 28.42, scratch, pretrained, pretrained.end_db - scratch.end_db, passes_at),
         [],
     )
-    return report._SECTIONS["claims"](json.loads(json.dumps(dataclasses.asdict(result))))
+    return SECTIONS["claims"](json.loads(json.dumps(dataclasses.asdict(result)))).document()
 
 
 def test_what_came_out_stands_beside_what_the_paper_says() -> None:

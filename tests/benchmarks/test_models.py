@@ -6,9 +6,9 @@ import torch
 
 from benchmarks.models import Models, plain_tail
 from benchmarks.ours import ONNXRUNTIME
+from benchmarks.peers.torch_eager import TorchEager
 from benchmarks.pictures import noise
 from benchmarks.settings import smoke_settings
-from benchmarks.torch_eager import TorchEager
 from edsr_export.deploy import Deployed
 from edsr_export.fold import fold
 

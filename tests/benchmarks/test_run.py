@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,13 @@ from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 
 from benchmarks import report, run
+from benchmarks.latency import offline
 from benchmarks.memory import measure_command
 from benchmarks.models import Models
-from benchmarks.result_file import read_result
+from benchmarks.ours import ALL_FORMS
+from benchmarks.peers.registry import PEERS
+from benchmarks.result_file import read_result, write_result
+from benchmarks.scaling import startup
 from benchmarks.settings import smoke_settings
 from edsr_runtime.metrics import PROTOCOLS
 from edsr_runtime.resize import imresize
@@ -45,19 +50,78 @@ def test_scripts_start_from_any_folder(project_root: Path, tmp_path: Path, scrip
     assert done.stdout.startswith(f"Usage: {script}")
 
 
-def test_speed_of_every_candidate(tmp_path: Path) -> None:
-    result = measured(tmp_path, "speed")
-    section = result["results"]["speed"]
+def test_latency_of_every_candidate(tmp_path: Path) -> None:
+    result = measured(tmp_path, "latency")
+    section = result["results"]["latency"]
     assert [case["scale"] for case in section["cases"]] == [4]
-    for case in section["cases"]:
-        names = [row["name"] for row in case["rows"]]
-        assert names == ["torch-eager-fp32", "auto", "openvino-fp32", "onnxruntime", "auto-no-collapse"]
-        torch_ms = case["rows"][0]["samples_ms"]
-        for row in case["rows"]:
-            assert row["times_torch"]["median"] == pytest.approx(torch_ms[0] / row["samples_ms"][0], rel=0.01)
-            assert row["max_difference"] <= 1
+    (case,) = section["cases"]
+    rows = {row["name"]: row for row in case["rows"]}
+    candidates = {*(peer.name for peer in PEERS), *(form.name for form in ALL_FORMS), "null", "null-runtime"}
+    assert set(rows) == candidates - set(case["missing"])
+    assert set(case["missing"]) <= {"torch-compile-fp32", "openvino-bf16", "peer-ncnn", "peer-opencv"}
+    torch_ms = rows["torch-eager-fp32"]["rounds_ms"]
+    for row in rows.values():
+        assert row["latency_ms"]["count"] == len(row["rounds_ms"]) == 1
+        if row["kind"] != "null":
+            assert row["times_torch"]["median"] == pytest.approx(torch_ms[0] / row["rounds_ms"][0], rel=0.01)
+            assert row["gflops"] > 0
+            assert (row["max_difference"] is None) == (row["name"] == "auto-ensemble")
+    assert rows["null"]["latency_ms"]["p50"] <= rows["null-runtime"]["latency_ms"]["p50"]
+    assert rows["null"]["gflops"] is None
+    work = {name: rows[name]["gflops"] * rows[name]["latency_ms"]["p50"] for name in rows if rows[name]["gflops"]}
+    assert work["auto-ensemble"] == pytest.approx(8 * work["auto"])
+    assert work["auto-tiles"] > work["auto"]  # halos
+    assert work["auto-no-collapse"] > 1.2 * work["auto"]
+    assert {ceiling["precision"] for ceiling in section["ceilings"]} >= {"fp32", "bf16", "memory"}
     assert [target["limit"] for target in section["targets"]] == [24, 1.6]
     assert {target["reason"] for target in section["targets"]} == {"smoke run"}
+
+
+def test_offline_writes_what_it_measures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: dict[str, list[str]] = {}
+    whole = offline.take_turns
+
+    def look(candidates: Any, effort: Any, **rest: Any) -> Any:
+        found = whole(candidates, effort, **rest)
+        (folder,) = {
+            path.parent.parent for path in Path(tempfile.gettempdir()).glob("edsr-benchmarks-*/offline/in/000.png")
+        }
+        written.update({each.name: sorted(p.name for p in each.iterdir()) for each in folder.iterdir()})
+        return found
+
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(offline, "take_turns", look)
+    section = measured(tmp_path, "offline")["results"]["offline"]
+    assert {row["scenario"] for row in section["rows"]} == {"folder to folder", "array to array"}
+    assert all(files == ["000.png", "001.png"] for files in written.values())
+    assert set(written) == {"in", *(row["name"] for row in section["rows"])}
+    for row in section["rows"]:
+        assert row["hr_megapixels_per_s"]["median"] > 0
+
+
+def test_seams_vanish_with_the_exact_halo(tmp_path: Path) -> None:
+    section = measured(tmp_path, "seams")["results"]["seams"]
+    exact = next(row for row in section["rows"] if row["is_exact"])
+    none = next(row for row in section["rows"] if row["halo_px"] == 0)
+    assert exact["max_difference"] < 1e-3 < none["max_difference"]
+    assert (exact["changed_share"], exact["halo_px"]) == (0, 6)
+    assert none["changed_share"] > 0
+
+
+def test_start_up_in_processes_of_their_own(tmp_path: Path) -> None:
+    section = measured(tmp_path, "startup")["results"]["startup"]
+    seconds = {row["step"]: row["seconds"]["median"] for row in section["rows"]}
+    assert set(seconds) == {
+        startup.COMMAND,
+        startup.PYTHON,
+        startup.IMPORTS,
+        "model loaded",
+        "first picture",
+        "tenth picture",
+    }
+    assert seconds[startup.PYTHON] < seconds[startup.COMMAND]
+    assert section["targets"][0]["limit"] == 0.8
 
 
 def test_cost_of_the_border_ring_in_every_form(tmp_path: Path) -> None:
@@ -80,14 +144,30 @@ def test_share_of_encoding(tmp_path: Path) -> None:
 
 
 def test_quality_on_real_weights(tmp_path: Path, data_root: Path) -> None:
-    section = measured(tmp_path, "psnr", data=data_root)["results"]["psnr"]
-    mobile, small = section["cases"][:2]
-    assert (mobile["model"], small["model"]) == ("edsr_r5f64_x2", "edsr_r8f32_x4")
+    section = measured(tmp_path, "quality", data=data_root)["results"]["quality"]
+    shipped = [model.path.stem for model in shipped_models()]
+    assert [case["model"] for case in section["cases"]] == [*shipped, "edsr_r5f64_x2", "edsr_r8f32_x4"]
     for case in section["cases"]:
         rows = {row["name"]: row for row in case["rows"]}
-        assert rows["openvino-fp32"]["max_difference"] < 1e-2
-        assert all(abs(row["loss_db"]) < 0.02 for row in case["rows"])
-    assert 0.01 < mobile["ensemble"][0]["gain_db"] < 0.3
+        assert (case["set"], case["protocol"], case["published"]) == ("2 of Set5", "paper-y", [])
+        assert rows["torch-eager-fp32"]["loss_db"] == rows["torch-eager-fp32"]["max_difference"] == 0
+        for exact in ("openvino-fp32", "onnxruntime", "openvino-fp32-no-collapse"):
+            assert rows[exact]["max_difference"] < 1e-2
+        ensemble = rows.pop("openvino-fp32-ensemble")
+        assert 0.01 < -ensemble["loss_db"] < 0.5
+        limits = {name: 0.2 if "bf16" in name else 1e-3 for name in rows}  # dB; of two small parts of pictures
+        assert all(abs(row["loss_db"]) < limits[name] for name, row in rows.items())
+        assert rows["openvino-fp32"]["psnr_db"] > case["bicubic_psnr_db"] + 0.5
+        pairs = benchmark_pairs(data_root / "benchmark" / "Set5", case["scale"])[:2]
+        side, scale = smoke_settings().quality_side, case["scale"]
+        assert side is not None
+        parts = [(p.lr[:side, :side], p.hr[: side * scale, : side * scale]) for p in pairs]
+        bicubic = [psnr_y_of_bicubic(lr, hr, scale) for lr, hr in parts]
+        assert case["bicubic_psnr_db"] == pytest.approx(np.mean(bicubic), abs=1e-9)
+
+
+def psnr_y_of_bicubic(lr: NDArray[np.uint8], hr: NDArray[np.uint8], scale: int) -> float:
+    return PROTOCOLS["paper-y"].psnr(np.asarray(imresize(lr, scale), np.uint8), hr, scale)
 
 
 def test_memory_of_the_real_command(tmp_path: Path) -> None:
@@ -126,35 +206,16 @@ def test_an_existing_result_is_kept_unless_told(tmp_path: Path) -> None:
     assert output.read_text() == "measured on a machine long gone"
 
 
-def test_sets_scores_every_shipped_model_on_every_set_that_is_there(tmp_path: Path, data_root: Path) -> None:
-    section = measured(tmp_path, "sets", data=data_root)["results"]["sets"]
-    models = {(score["model"], score["scale"]) for score in section["scores"]}
-    assert models == {(shipped.name, shipped.scale) for shipped in shipped_models()}
-    assert [score["set"] for score in section["scores"]] == ["Set5", "Set14", "B100", "10 of Urban100"] * len(models)
-    for score in section["scores"]:
-        pairs = benchmark_pairs(data_root / "benchmark" / score["set"].split()[-1], score["scale"])[:2]
-        side, scale = smoke_settings().psnr_side, score["scale"]
-        assert side is not None
-        parts = [(p.lr[:side, :side], p.hr[: side * scale, : side * scale]) for p in pairs]
-        bicubic = [psnr_y_of_bicubic(lr, hr, scale) for lr, hr in parts]
-        assert score["bicubic_psnr_db"] == pytest.approx(np.mean(bicubic), abs=1e-9)
-        assert score["psnr_db"] > score["bicubic_psnr_db"] + 0.5
-
-
-def psnr_y_of_bicubic(lr: NDArray[np.uint8], hr: NDArray[np.uint8], scale: int) -> float:
-    return PROTOCOLS["paper-y"].psnr(np.asarray(imresize(lr, scale), np.uint8), hr, scale)
-
-
-def test_psnr_without_data_is_refused_when_asked_for_by_name() -> None:
-    done = invoke("--smoke", "--only", "psnr")
+def test_quality_without_data_is_refused_when_asked_for_by_name() -> None:
+    done = invoke("--smoke", "--only", "quality")
     assert done.exit_code == 2
-    assert "psnr needs benchmark pictures and weights: pass --data, or set EDSR_DATA" in done.output
+    assert "quality needs benchmark pictures: pass --data, or set EDSR_DATA" in done.output
 
 
 def test_an_unknown_measurement_is_a_usage_error() -> None:
-    done = invoke("--only", "speed,spede")
+    done = invoke("--only", "latency,latencie")
     assert done.exit_code == 2
-    assert "'spede' is none of speed, ring, psnr, sets, encode, memory, loader" in done.output
+    assert "'latencie' is none of cost, latency, models, offline, ring" in " ".join(done.output.split())
 
 
 def test_what_was_measured_before_an_error_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,6 +244,25 @@ def test_another_function_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
         return original(self, scale, collapse_tail=collapse_tail)
 
     monkeypatch.setattr(Models, "exported", other_weights)
-    done = invoke("--smoke", "--rounds", "1", "--only", "speed")
+    done = invoke("--smoke", "--rounds", "1", "--only", "latency")
     assert done.exit_code == 5
     assert "auto-no-collapse differs from PyTorch by" in done.output
+
+
+def test_a_worse_result_than_before_ends_with_5(tmp_path: Path) -> None:
+    output, new = tmp_path / "old.json", tmp_path / "new.json"
+    old = measured(tmp_path, "startup")
+    for row in old["results"]["startup"]["rows"]:
+        row["seconds"]["median"] /= 100
+    del old["schema_version"]
+    write_result(output, old)
+    done = invoke("--smoke", "--only", "startup", "--output", str(new), "--compare", str(output))
+    assert done.exit_code == 5
+    assert "**worse**" in done.output
+    assert read_result(new)["results"]["startup"]  # measured all the same
+
+
+def test_a_comparison_with_no_file_is_refused_before_anything_is_measured(tmp_path: Path) -> None:
+    done = invoke("--smoke", "--only", "startup", "--compare", str(tmp_path / "none.json"))
+    assert done.exit_code == 2
+    assert "startup: " not in done.output

@@ -5,7 +5,19 @@ from collections import Counter
 
 import pytest
 
-from benchmarks.timing import Candidate, Spread, interleave, paired_ratios, spread
+from benchmarks.timing import (
+    Candidate,
+    Effort,
+    Percentiles,
+    Spread,
+    all_runs,
+    by_round,
+    interleave,
+    paired_ratios,
+    percentiles,
+    spread,
+    take_turns,
+)
 
 
 class Clockwork:
@@ -78,3 +90,23 @@ def test_garbage_collection_is_on_again_after_an_error() -> None:
 def test_two_candidates_of_one_name_are_refused() -> None:
     with pytest.raises(ValueError, match="same name"):
         interleave([Candidate("a", int), Candidate("a", int)], 1)
+
+
+def test_a_turn_lasts_for_a_minimum_of_runs_and_of_time() -> None:
+    clockwork = Clockwork()
+    candidates = [clockwork.candidate("quick", 0.25), clockwork.candidate("slow", 5.0)]
+    turns = take_turns(candidates, Effort(3, least_runs=2, least_seconds=1.0), clock=lambda: clockwork.now)
+    assert turns == {"quick": [[0.25] * 4] * 3, "slow": [[5.0] * 2] * 3}
+    assert Counter(clockwork.log) == {"quick": 2 + 3 * (1 + 4), "slow": 2 + 3 * (1 + 2)}
+
+
+def test_rounds_are_compared_by_the_median_of_a_turn() -> None:
+    turns = [[1.0, 2.0, 9.0], [4.0]]
+    assert by_round(turns) == [2.0, 4.0]
+    assert all_runs(turns) == [1.0, 2.0, 9.0, 4.0]
+
+
+def test_the_slowest_hundredth_needs_a_hundred_runs() -> None:
+    assert percentiles([float(v) for v in range(99)]).p99 is None
+    found = percentiles([float(v) for v in range(101)])
+    assert found == Percentiles(50.0, 90.0, 99.0, 100.0, 101, 5050.0)

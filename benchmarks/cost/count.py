@@ -1,0 +1,140 @@
+"""Parameters and Mult-Adds, layer by layer; ``python benchmarks/cost/count.py FILE.onnx`` prints them of any file.
+
+Mult-Adds as super-resolution papers count them: every multiply-add of every convolution and matrix product once; bias,
+sums, activations and movements of data not at all. A transposed convolution counts its weights once for every pixel of
+its *output*: that is how 6.0G were published for FSRCNN.
+"""
+
+import math
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+if __name__ == "__main__":  # started as a file: the package is beside the folder that Python looks in
+    sys.path[0] = str(Path(__file__).resolve().parent.parent.parent)
+
+import click
+from onnx import NodeProto, TensorProto
+
+from benchmarks.cost.graph import Graph, Tensor, count
+from edsr_runtime.command import EdsrCommand
+
+_PRODUCTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+_LEARNED = {
+    **{operator: (1, 2) for operator in _PRODUCTS},
+    "BatchNormalization": (1, 2),
+    "PRelu": (1,),
+}
+"""Operator -> which of its inputs are learned."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """An operator with weights, or one that multiplies."""
+
+    name: str
+    """Of its first weight, without ``.weight``; of the node where it has none."""
+    operator: str
+    weight_shape: tuple[int, ...]
+    """As stored: (out, in / groups, height, width) of a convolution."""
+    output_hw: tuple[int, int]
+    parameters: int
+    """Of weights that no layer before has."""
+    mult_adds: int
+
+
+def count_layers(graph: Graph, hw: tuple[int, int], left_out: tuple[str, ...] = ()) -> list[Layer]:
+    """Walk a graph in order.
+
+    Args:
+        graph: any.
+        hw: of the picture, LR pixels.
+        left_out: layers whose names start so do not count.
+    """
+    tensors = graph.tensors(hw)
+    seen: set[str] = set()
+    layers = []
+    for node in graph.nodes:
+        weights = [graph.weight(node.input[i]) for i in _LEARNED.get(node.op_type, ()) if i < len(node.input)]
+        known = [weight for weight in weights if weight is not None]
+        if node.op_type not in _PRODUCTS and not known:
+            continue
+        name = known[0].name.removesuffix(".weight") if known and known[0].name else node.name or node.output[0]
+        if name.startswith(left_out):
+            continue
+        new = [weight for weight in known if weight.name not in seen or not weight.name]
+        seen.update(weight.name for weight in known)
+        output = tensors[node.output[0]]
+        layers.append(
+            Layer(
+                name,
+                node.op_type,
+                tuple(known[0].dims) if known else (),
+                graph.spatial(output.shape) if len(output.shape) == 4 else (1, 1),
+                sum(count(weight) for weight in new),
+                _mult_adds(node, output, tensors, known),
+            )
+        )
+    return layers
+
+
+def mult_adds(graph: Graph, hw: tuple[int, int], left_out: tuple[str, ...] = ()) -> int:
+    """Of one picture of this size, LR pixels."""
+    return sum(layer.mult_adds for layer in count_layers(graph, hw, left_out))
+
+
+def parameters(graphs: list[Graph], left_out: tuple[str, ...] = (), *, weights_only: bool = False) -> int:
+    """Learned numbers of several graphs of one network, one for each scale: what they share counts once.
+
+    Args:
+        graphs: of the network.
+        left_out: see ``count_layers``.
+        weights_only: count neither biases nor slopes nor batch norm, as some papers do.
+    """
+    found: dict[str, int] = {}
+    for graph in graphs:
+        for node in graph.nodes:
+            learned = _LEARNED.get(node.op_type, ())
+            if weights_only:
+                learned = learned[:1] if node.op_type in _PRODUCTS else ()
+            for index in learned:
+                weight = graph.weight(node.input[index]) if index < len(node.input) else None
+                if weight is not None and not weight.name.startswith(left_out):
+                    found[graph.digest(weight)] = count(weight)
+    return sum(found.values())
+
+
+def _mult_adds(node: NodeProto, output: Tensor, tensors: dict[str, Tensor], weights: list[TensorProto]) -> int:
+    if node.op_type not in _PRODUCTS:
+        return 0
+    if node.op_type == "MatMul" or (node.op_type == "Gemm" and not weights):
+        left = tensors.get(node.input[0])
+        inner = left.shape[-1] if left is not None else int(weights[0].dims[-1])
+        return math.prod(output.shape) * inner
+    if node.op_type == "Gemm":
+        return count(weights[0]) * output.shape[0]
+    if weights:
+        return count(weights[0]) * math.prod(output.shape[2:]) * output.shape[0]
+    kernel = tensors[node.input[1]].shape  # of weights that are computed
+    return math.prod(kernel) * math.prod(output.shape[2:]) * output.shape[0]
+
+
+@click.command(cls=EdsrCommand)
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--lr", "side", type=(int, int), default=(256, 256), show_default=True, help="Height and width, LR.")
+def main(file: Path, side: tuple[int, int]) -> None:
+    """Print the layers of an ONNX FILE, what they cost, and how far the network sees."""
+    from benchmarks.cost.memory import activation_peak
+    from benchmarks.cost.reach import receptive_radius
+    from benchmarks.reporting.cost_tables import layers_table
+
+    graph = Graph.read(file)
+    click.echo(layers_table(graph.name, count_layers(graph, side)).markdown())
+    peak = activation_peak(graph, side)
+    click.echo(f"\nactivations: {peak.bytes / 1e6:.1f} MB at the most, in {peak.node}")
+    reach = receptive_radius(graph)
+    click.echo(f"receptive radius: {reach.radius_px} LR pixels" if reach.radius_px is not None else reach.unknown)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""How long it takes: one picture at a time, and many."""

@@ -1,0 +1,168 @@
+"""What this machine can do at the most: matrix products, convolutions, and copies, measured as everything else is.
+
+A network that seems faster than the fastest of these has not done its work, or was not measured.
+"""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import nn
+
+from benchmarks.timing import Candidate, Effort, all_runs, take_turns
+from edsr_runtime.errors import MissingDependencyError
+
+_SEED = 0
+
+
+@dataclass(frozen=True)
+class Ceiling:
+    """One thing that was measured."""
+
+    name: str
+    precision: str
+    """Whose ceiling it is: ``fp32``, ``bf16``, ``fp16 on a GPU``; of a copy ``memory``."""
+    rate: float
+    """Of the fastest run: 10^9 multiplications and additions per second, or 10^9 bytes copied."""
+    median: float
+    """The same of the median run."""
+    unit: str
+    """``GFLOP/s`` or ``GB/s``."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What is computed."""
+
+    matrix: int = 2048
+    """Side of the matrices."""
+    convolution: tuple[tuple[int, tuple[int, int]], ...] = ((64, (192, 256)), (256, (96, 128)))
+    """Channels, and (H, W), of 3x3 convolutions: those of EDSR-baseline and of EDSR."""
+    copied_bytes: int = 1 << 28
+
+
+def measure_ceilings(folder: Path, sizes: Sizes, effort: Effort) -> list[Ceiling]:
+    """All of them, in turns.
+
+    Args:
+        folder: for files of its own.
+        sizes: of what is computed.
+        effort: of each.
+    """
+    with ExitStack() as stack, torch.inference_mode():
+        tasks = [*_torch_tasks(sizes), *_openvino_tasks(folder, sizes), *_gpu_tasks(sizes), _copy_task(sizes)]
+        stack.callback(tasks.clear)
+        turns = take_turns([Candidate(task.name, task.run) for task in tasks], effort, seed=_SEED)
+        ceilings = []
+        for task in tasks:
+            seconds = all_runs(turns[task.name])
+            rates = task.work / 1e9 / np.array(seconds)
+            ceilings.append(Ceiling(task.name, task.precision, float(rates.max()), float(np.median(rates)), task.unit))
+    return ceilings
+
+
+def highest(ceilings: list[Ceiling]) -> dict[str, float]:
+    """GFLOP/s by precision: what no network can exceed."""
+    found: dict[str, float] = {}
+    for ceiling in ceilings:
+        if ceiling.unit == "GFLOP/s":
+            found[ceiling.precision] = max(found.get(ceiling.precision, 0.0), ceiling.rate)
+    return found
+
+
+@dataclass(frozen=True)
+class _Task:
+    name: str
+    precision: str
+    work: float
+    """Multiplications and additions, or bytes."""
+    run: Callable[[], object]
+    unit: str = "GFLOP/s"
+
+
+def _torch_tasks(sizes: Sizes, device: str = "cpu") -> list[_Task]:
+    types = {"fp32": torch.float32, "bf16": torch.bfloat16} if device == "cpu" else {"fp16 on a GPU": torch.float16}
+    tasks = []
+    for precision, dtype in types.items():
+        a, b = (torch.randn(sizes.matrix, sizes.matrix, dtype=dtype, device=device) for _ in range(2))
+        product = torch.empty_like(a)
+        name = f"PyTorch GEMM {sizes.matrix}, {precision}"
+        tasks.append(
+            _Task(name, precision, 2 * sizes.matrix**3, _synchronised(partial(torch.mm, a, b, out=product), device))
+        )
+        for channels, (height, width) in sizes.convolution:
+            layer = nn.Conv2d(channels, channels, 3, padding=1, bias=False, dtype=dtype, device=device)
+            layer = layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            x = torch.randn(1, channels, height, width, dtype=dtype, device=device)
+            x = x.contiguous(memory_format=torch.channels_last)
+            name = f"PyTorch 3x3 convolution {channels} to {channels}, {height}x{width}, {precision}"
+            work = 2 * 9 * channels**2 * height * width
+            tasks.append(_Task(name, precision, work, _synchronised(partial(layer, x), device)))
+    return tasks
+
+
+def _synchronised(run: Callable[[], object], device: str) -> Callable[[], object]:
+    if device == "cpu":
+        return run
+
+    def waited() -> None:
+        run()
+        torch.cuda.synchronize()
+
+    return waited
+
+
+def _gpu_tasks(sizes: Sizes) -> list[_Task]:
+    return _torch_tasks(sizes, "cuda") if torch.cuda.is_available() else []
+
+
+def _openvino_tasks(folder: Path, sizes: Sizes) -> list[_Task]:
+    """Its convolutions are faster than PyTorch's, whose would be no ceiling for it."""
+    try:
+        import openvino as ov
+    except ImportError as err:
+        raise MissingDependencyError("openvino", extra="bench") from err
+    core = ov.Core()
+    capable = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    tasks = []
+    for channels, (height, width) in sizes.convolution:
+        path = folder / f"convolutions_{channels}.onnx"
+        _write_convolutions(path, channels, height, width)
+        for precision, hint in {"fp32": "f32", **({"bf16": "bf16"} if capable else {})}.items():
+            options = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
+            request = core.compile_model(core.read_model(str(path)), "CPU", options).create_infer_request()
+            x = np.random.default_rng(_SEED).standard_normal((1, channels, height, width)).astype(np.float32)
+            name = f"OpenVINO 3x3 convolution {channels} to {channels}, {height}x{width}, {precision}"
+            work = _DEEP * 2 * 9 * channels**2 * height * width
+            tasks.append(_Task(name, precision, work, partial(request.infer, [x], share_inputs=True)))
+    return tasks
+
+
+_DEEP = 4  # convolutions one after another, so that turning the input's layout counts for little
+
+
+def _write_convolutions(path: Path, channels: int, height: int, width: int) -> None:
+    random = np.random.default_rng(_SEED)
+    nodes, weights = [], []
+    for index in range(_DEEP):
+        kernel = (random.standard_normal((channels, channels, 3, 3)) * 0.05).astype(np.float32)
+        weights.append(numpy_helper.from_array(kernel, f"w{index}"))
+        output = f"x{index + 1}"
+        nodes.append(helper.make_node("Conv", [f"x{index}", f"w{index}"], [output], pads=[1] * 4))
+    shape = [1, channels, height, width]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in ("x0", f"x{_DEEP}")]
+    graph = helper.make_graph(nodes, "convolutions", ends[:1], ends[1:], weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    path.write_bytes(model.SerializeToString())
+
+
+def _copy_task(sizes: Sizes) -> _Task:
+    source = np.ones(sizes.copied_bytes, np.uint8)
+    target = np.zeros_like(source)
+    run = partial(np.copyto, target, source)
+    return _Task(f"copy of {sizes.copied_bytes >> 20} MiB", "memory", sizes.copied_bytes, run, "GB/s")

@@ -1,0 +1,1 @@
+"""How good the pictures are, and what precision, folding and tiles change of them."""

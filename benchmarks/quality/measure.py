@@ -1,0 +1,274 @@
+"""PSNR and SSIM of every model in every form on every set, and by how much each form differs from FP32 PyTorch."""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.context import Context
+from benchmarks.ours import EXPLICIT, OPENVINO_FP32, Form
+from benchmarks.peers.torch_eager import TorchEager
+from benchmarks.pictures import Rgb
+from benchmarks.quality.data_sets import BenchmarkSet, find_sets
+from benchmarks.quality.published import FULL_SETS, published_scores
+from benchmarks.quality.tally import Tally
+from benchmarks.targets import Target, at_least, at_most
+from edsr_runtime.contract import read_contract
+from edsr_runtime.errors import DataError, EnvironmentUnfitError, MissingDependencyError
+from edsr_runtime.resize import imresize
+from edsr_runtime.upscaler import Upscaler
+from edsr_runtime.zoo import shipped_models
+from edsr_train.checkpoint import load_network
+from edsr_train.data.pictures import Pair
+
+_LOSS_LIMIT_DB = 0.01
+_BICUBIC_LIMIT_DB = 0.02  # papers round luma differently
+_GRAY_DB = 20 * math.log10(255 / 219)  # 219 levels of luma for 255 of gray
+_CHECKPOINTS = Path(__file__).resolve().parent.parent.parent / "train" / "checkpoints"
+
+WANTED_DB = {
+    ("edsr-small", 2, "Set5"): 37.55,
+    ("edsr-small", 3, "Set5"): 33.80,
+    ("edsr-small", 4, "Set5"): 31.50,
+    ("edsr-baseline", 2, "Set5"): 37.80,
+    ("edsr-baseline", 3, "Set5"): 34.05,
+    ("edsr-baseline", 4, "Set5"): 31.80,
+}
+"""What our models are to reach without self-ensemble; they saw 532 photographs, most of them small."""
+
+ENSEMBLE = Form("openvino-fp32-ensemble", "openvino", "fp32", self_ensemble=True)
+NO_COLLAPSE = Form("openvino-fp32-no-collapse", "openvino", "fp32", collapsed=False)
+_FORMS = (*EXPLICIT, NO_COLLAPSE, ENSEMBLE)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A checkpoint of others, below the folder of the data."""
+
+    path: Path
+    scale: int
+    res_scale: float
+    """Which the file does not store."""
+
+
+FOREIGN = (
+    Weights(Path("weights/edsr_mobile/edsr_r5f64_x2.pt"), 2, 1.0),
+    Weights(Path("weights/edsr_small/edsr_r8f32_x4.pt"), 4, 0.1),
+)
+
+
+@dataclass(frozen=True)
+class QualityRow:
+    """One form of a model on one set; what is compared is compared with FP32 PyTorch on the unfolded network."""
+
+    name: str
+    description: str
+    psnr_db: float
+    """Mean over pictures, as papers report it."""
+    ssim: float
+    loss_db: float
+    """The reference's PSNR less this one: positive is worse; of an ensemble, less is its gain."""
+    worst_loss_db: float
+    """Largest of any picture."""
+    rms_difference: float
+    """Grey levels, clamped to 0..255 and not rounded, over all samples."""
+    max_difference: float
+    """The same, largest."""
+    changed_share: float
+    """Of samples, after rounding to uint8."""
+
+
+@dataclass(frozen=True)
+class PublishedRow:
+    """One method, on the whole set."""
+
+    method: str
+    psnr_db: float
+    ssim: float | None
+
+
+@dataclass(frozen=True)
+class QualityCase:
+    """One model on one set."""
+
+    model: str
+    scale: int
+    is_shipped: bool
+    set: str
+    """Its name, or ``10 of Urban100``."""
+    pictures: int
+    gray_pictures: int
+    """Of them, as they are stored: papers count those otherwise, see ``as_papers_count``."""
+    protocol: str
+    reference: str
+    """Name of the row that the others are compared with."""
+    bicubic_psnr_db: float
+    bicubic_ssim: float
+    rows: list[QualityRow]
+    published: list[PublishedRow]
+    """Empty where the set is not whole."""
+    missing: dict[str, str]
+    """Forms that this machine cannot run, and why."""
+
+
+@dataclass(frozen=True)
+class QualityResult:
+    """Every model on every set."""
+
+    cases: list[QualityCase]
+    targets: list[Target]
+
+
+@dataclass(frozen=True)
+class _Model:
+    """What is measured, and the checkpoint it came from."""
+
+    name: str
+    scale: int
+    path: Path
+    no_collapse: Path
+    reference: TorchEager
+    is_shipped: bool
+
+
+def measure(context: Context) -> QualityResult:
+    """Run everything.
+
+    Raises:
+        DataError: there are no benchmark data, or they are incomplete.
+    """
+    if context.data is None:
+        raise DataError("quality needs benchmark pictures: pass their folder with --data, or in EDSR_DATA")
+    sets = find_sets(context.data, context.settings.quality_sets)
+    cases = []
+    for model in _models(context, context.data):
+        for each in sets:
+            pairs = each.pairs(model.scale, context.settings)
+            context.say(f"quality: {model.name} on {each.shown(len(pairs))}")
+            cases.append(_case(context, model, each, pairs))
+    return QualityResult(cases, list(_targets(context, cases)))
+
+
+def as_papers_count(psnr_db: float, gray_pictures: int, pictures: int) -> float:
+    """The mean under ``paper-y`` as papers have it of a set with gray pictures, such as ``bridge`` of Set14.
+
+    Their scripts convert colour pictures to luma of 16..235 and take gray ones as they are, of 0..255, where the same
+    error is larger. Ours counts all pictures alike.
+    """
+    return psnr_db - _GRAY_DB * gray_pictures / pictures
+
+
+def _models(context: Context, data: Path) -> Iterator[_Model]:
+    """Our own, whose checkpoints lie in ``train/checkpoints``, then those of others."""
+    models = context.models
+    for shipped in shipped_models():
+        checkpoint = _CHECKPOINTS / f"{shipped.path.stem}.safetensors"
+        loaded = load_network(checkpoint)
+        if read_contract(shipped.path).source_sha256 != loaded.sha256:
+            raise DataError(f"{shipped.path.name} was not exported from {checkpoint.name}: export it again")
+        network = loaded.network.branch(shipped.scale)
+        whole = models.from_checkpoint(checkpoint, None, collapse_tail=False)
+        yield _Model(shipped.path.stem, shipped.scale, shipped.path, whole, TorchEager(network), True)
+    for weights in FOREIGN if context.settings.quality_foreign else ():
+        checkpoint = data / weights.path
+        if not checkpoint.is_file():
+            context.say(f"quality: {weights.path} is not among the data")
+            continue
+        network = load_network(checkpoint, res_scale=weights.res_scale).network.branch(weights.scale)
+        collapsed, whole = (
+            models.from_checkpoint(checkpoint, weights.res_scale, collapse_tail=collapse) for collapse in (True, False)
+        )
+        yield _Model(checkpoint.stem, weights.scale, collapsed, whole, TorchEager(network), False)
+
+
+def _case(context: Context, model: _Model, each: BenchmarkSet, pairs: list[Pair]) -> QualityCase:
+    scale, protocol = model.scale, each.protocol
+    missing: dict[str, str] = {}
+    with ExitStack() as stack:
+        upscalers: dict[Form, Upscaler] = {}
+        for form in _FORMS:
+            try:
+                upscalers[form] = stack.enter_context(form.open(model.path if form.collapsed else model.no_collapse))
+            except (EnvironmentUnfitError, MissingDependencyError) as err:
+                missing[form.name] = str(err)
+        tallies = {name: Tally(protocol, scale) for name in ("bicubic", TorchEager.name, *(f.name for f in upscalers))}
+        for pair in pairs:
+            rounded = model.reference.upscale(pair.lr)
+            clamped = model.reference.upscale_float(pair.lr).clip(0, 255)
+            base_db = tallies[TorchEager.name].add(pair.hr, rounded)
+            tallies[TorchEager.name].compare(base_db, rounded, clamped, base_db, rounded, clamped)
+            tallies["bicubic"].add(pair.hr, np.asarray(imresize(pair.lr, scale), np.uint8))
+            for form, upscaler in upscalers.items():
+                sr = upscaler.upscale(pair.lr)
+                psnr_db = tallies[form.name].add(pair.hr, sr)
+                floats = _upscale_float(upscaler)(pair.lr).clip(0, 255)
+                tallies[form.name].compare(psnr_db, sr, floats, base_db, rounded, clamped)
+        descriptions = {TorchEager.name: model.reference.description}
+        descriptions |= {form.name: upscaler.description for form, upscaler in upscalers.items()}
+    rows = [_row(name, description, tallies[name]) for name, description in descriptions.items()]
+    whole = FULL_SETS.get(each.name) == len(pairs) and context.settings.quality_side is None
+    published = published_scores(each.name, scale) if whole else {}
+    bicubic = tallies["bicubic"]
+    return QualityCase(
+        model.name,
+        scale,
+        model.is_shipped,
+        each.shown(len(pairs)),
+        len(pairs),
+        each.gray_files(pair.name for pair in pairs),
+        protocol.id,
+        TorchEager.name,
+        bicubic.psnr_db,
+        bicubic.ssim,
+        rows,
+        [PublishedRow(method, score.psnr_db, score.ssim) for method, score in published.items()],
+        missing,
+    )
+
+
+def _row(name: str, description: str, tally: Tally) -> QualityRow:
+    return QualityRow(
+        name,
+        description,
+        tally.psnr_db,
+        tally.ssim,
+        tally.loss_db,
+        tally.worst_loss_db,
+        tally.rms_difference,
+        tally.max_difference,
+        tally.changed_share,
+    )
+
+
+def _upscale_float(upscaler: Upscaler) -> Callable[[Rgb], NDArray[np.float32]]:
+    def upscale(lr: Rgb) -> NDArray[np.float32]:
+        sr: NDArray[np.float32] = upscaler.upscale(lr.astype(np.float32) / np.float32(255)) * np.float32(255)
+        return sr
+
+    return upscale
+
+
+def _targets(context: Context, cases: list[QualityCase]) -> Iterator[Target]:
+    unless = context.settings.why_no_target
+    compared = [(case, row) for case in cases for row in case.rows if not row.name.endswith("ensemble")]
+    case, row = max(compared, key=lambda item: item[1].loss_db)
+    promise = f"PSNR loss against FP32 PyTorch (most: {case.model} on {case.set}, {row.name})"
+    yield at_most(promise, _LOSS_LIMIT_DB, row.loss_db, "dB", unless=unless)
+    seen = set()
+    for case in cases:
+        fp32 = next((row for row in case.rows if row.name == OPENVINO_FP32.name), None)
+        wanted = WANTED_DB.get((case.model.rpartition("_x")[0], case.scale, case.set)) if case.is_shipped else None
+        if wanted is not None and fp32 is not None:
+            yield at_least(f"PSNR of {case.model} on {case.set}", wanted, fp32.psnr_db, "dB", unless=unless)
+        published = next((row.psnr_db for row in case.published if row.method == "bicubic"), None)
+        if published is not None and (case.set, case.scale) not in seen:
+            seen.add((case.set, case.scale))
+            off = abs(as_papers_count(case.bicubic_psnr_db, case.gray_pictures, case.pictures) - published)
+            promise = f"bicubic on {case.set} x{case.scale}, off the published {published:.2f} dB"
+            if case.gray_pictures:
+                promise += f", with {case.gray_pictures} gray picture counted as papers do"
+            yield at_most(promise, _BICUBIC_LIMIT_DB, off, "dB", unless=unless)

@@ -1,0 +1,1 @@
+"""Result files as tables, plots and a page, and one beside another."""

@@ -1,0 +1,126 @@
+"""Tables in documents, made from result files: ``python benchmarks/reporting/readme.py`` writes them anew.
+
+A line ``<!-- table: NAME, from: benchmarks/results/FILE.json -->`` stands above each of them. What is in the documents
+and what the file gives are compared by a test, to the letter.
+"""
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+if __name__ == "__main__":  # started as a file: the package is beside the folder that Python looks in
+    sys.path[0] = str(Path(__file__).resolve().parent.parent.parent)
+
+import click
+
+from benchmarks.reporting.names import shown
+from benchmarks.reporting.quality_tables import LOSS_HEADER, loss_row
+from benchmarks.reporting.table import Cell, Result, Table, number, optional, spread
+from benchmarks.result_file import read_result
+from edsr_runtime.command import EdsrCommand
+from edsr_runtime.errors import DataError
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+DOCUMENTS = ("README.md", "runtime/edsr_runtime/models/edsr-small.md")
+MARK = re.compile(r"<!-- table: (?P<table>[\w-]+), from: (?P<file>\S+) -->\n(?P<rows>(?:\n?(?:\|.*\n)+)?)")
+
+_SPEED = ("torch-eager-fp32", "auto", "openvino-fp32", "onnxruntime", "auto-no-collapse")
+_QUALITY = ("torch-eager-fp32", "openvino-bf16", "openvino-fp32", "onnxruntime", "openvino-fp32-ensemble")
+"""The candidates that documents show; all are in the result."""
+
+
+@click.command(cls=EdsrCommand)
+@click.option(
+    "--from", "source", type=click.Path(path_type=Path), help="Result file for all tables. Default: as marked."
+)
+def main(source: Path | None) -> None:
+    """Write the tables in the documents anew, from the files that they name or from another one."""
+    for document in DOCUMENTS:
+        path = ROOT / document
+        text = path.read_text(encoding="utf-8")
+        new = with_tables(text, None if source is None else source.resolve().relative_to(ROOT))
+        if new != text:
+            path.write_text(new, encoding="utf-8")
+            click.echo(f"{document}: written anew")
+
+
+def with_tables(text: str, source: Path | None = None) -> str:
+    """A document whose tables say what the result files say.
+
+    Raises:
+        DataError: a file is missing or does not have what the table needs, or there is no such table.
+    """
+
+    def replace(match: re.Match[str]) -> str:
+        file = match["file"] if source is None else source.as_posix()
+        mark = f"<!-- table: {match['table']}, from: {file} -->"
+        return f"{mark}\n{make_table(match['table'], read_result(ROOT / file)).markdown()}\n"
+
+    return MARK.sub(replace, text)
+
+
+def make_table(name: str, result: Result) -> Table:
+    """One of the tables that documents have.
+
+    Raises:
+        DataError: there is no such table, or the result does not have what it needs.
+    """
+    if name not in TABLES:
+        raise DataError(f"there is no table {name!r} for documents: expected {', '.join(TABLES)}")
+    section = _NEEDS[name]
+    if section not in result["results"]:
+        raise DataError(f"the table {name!r} needs the measurement {section}, which the file does not have")
+    return TABLES[name](result["results"][section])
+
+
+def _speed(section: Result) -> Table:
+    rows = []
+    for case in section["cases"]:
+        for row in (row for wanted in _SPEED for row in case["rows"] if row["name"] == wanted):
+            rows.append(
+                (
+                    f"x{case['scale']}",
+                    shown(row["name"]),
+                    number(row["latency_ms"]["p50"], ".1f"),
+                    number(row["latency_ms"]["p90"], ".1f"),
+                    spread(row["times_torch"], 2),
+                    optional(row["gflops"], ",.0f"),
+                    optional(row["max_difference"], "d"),
+                    optional(row["changed_share"], ".1%"),
+                )
+            )
+    header = ("scale", "", "ms, median", "90 %", "times PyTorch", "GFLOP/s", "largest difference", "changed samples")
+    return Table("speed", "Speed", header, "llrrrrrr", rows)
+
+
+def _quality(section: Result) -> Table:
+    shipped = [case for case in section["cases"] if case["is_shipped"] and case["set"] == "Set5"]
+    chosen = [(case, row) for case in shipped for row in case["rows"] if row["name"] in _QUALITY]
+    rows = [[loss_row(case, row)[0], *loss_row(case, row)[2:]] for case, row in chosen]
+    return Table("quality", "Quality", (LOSS_HEADER[0], *LOSS_HEADER[2:]), "llrrrrrr", rows)
+
+
+def _sets(section: Result) -> Table:
+    shipped = [case for case in section["cases"] if case["is_shipped"]]
+    rows = []
+    for case in shipped:
+        ours = next(row for row in case["rows"] if row["name"] == case["reference"])
+        rows.append(
+            (
+                case["model"],
+                case["set"],
+                f"`{case['protocol']}`",
+                Cell(f"{ours['psnr_db']:.2f} / {ours['ssim']:.4f}"),
+                Cell(f"{case['bicubic_psnr_db']:.2f} / {case['bicubic_ssim']:.4f}"),
+            )
+        )
+    header = ("model", "set", "protocol", "PSNR, dB / SSIM", "bicubic")
+    return Table("sets", "Sets", header, "lllrr", rows)
+
+
+TABLES: dict[str, Callable[[Result], Table]] = {"speed": _speed, "quality": _quality, "sets": _sets}
+_NEEDS = {"speed": "latency", "quality": "quality", "sets": "quality"}
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,169 @@
+"""Time and peak memory for larger pictures and tiles, batches, threads and pictures in flight, with fitted slopes."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmarks.context import Context
+from benchmarks.cost.graph import Graph
+from benchmarks.cost.memory import activation_peak
+from benchmarks.scaling.one_run import Found, Run, measure_run
+from benchmarks.targets import Target, at_most
+from edsr_runtime.zoo import DEFAULT_NAME, model_path
+
+_SCALE = 2
+_LINEAR = 1.1  # a slope above this is worse than linear; below, it is noise or what a start costs
+_MEGA = 1e6
+
+
+@dataclass(frozen=True)
+class Point:
+    """One process."""
+
+    x: float
+    """Megapixels LR, side of a tile, pictures in a batch, threads, or pictures in flight."""
+    seconds: float
+    """Of all of the work at this point."""
+    megapixels_per_s: float
+    """LR."""
+    peak_bytes: int
+    grown_bytes: int
+    """Without interpreter, engine and model."""
+    tiles: int
+    predicted_bytes: int
+    """Of activations of the largest tile, in FP32, times the pictures that are worked on at once."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One thing varied."""
+
+    name: str
+    """``picture``, ``tile``, ``batch``, ``threads``, ``in flight``."""
+    unit: str
+    """Of ``x``."""
+    points: list[Point]
+    time_slope: float | None
+    """Exponent: seconds grow as x to this power, by least squares of logarithms. None where x is no amount of work."""
+    memory_slope: float | None
+    """The same for ``grown_bytes``."""
+    worse_than_linear: bool
+
+
+@dataclass(frozen=True)
+class ScalingResult:
+    """Of the shipped model, as the command runs it."""
+
+    model: str
+    side: int
+    """Of the pictures of batch, threads and in flight, LR pixels."""
+    curves: list[Curve]
+    targets: list[Target]
+
+
+def measure(context: Context) -> ScalingResult:
+    """Run one process per point."""
+    settings = context.settings
+    model = model_path(DEFAULT_NAME, _SCALE)
+    graph = Graph.read(model)
+    side, tile_side = settings.scaling_side, max(settings.scaling_tiles)
+    curves = [
+        _curve(
+            context,
+            graph,
+            "picture",
+            "LR megapixels",
+            ((mp, _sized(str(model), mp, settings.scaling_repeats)) for mp in settings.scaling_megapixels),
+            of_work=True,
+        ),
+        _curve(
+            context,
+            graph,
+            "tile",
+            "side, LR pixels",
+            ((t, Run(str(model), (tile_side, tile_side), tile=t)) for t in settings.scaling_tiles),
+        ),
+        _curve(
+            context,
+            graph,
+            "batch",
+            "pictures",
+            (
+                (b, Run(str(model), (side, side), batch=b, repeats=settings.scaling_repeats))
+                for b in settings.scaling_batches
+            ),
+            of_work=True,
+        ),
+        _curve(
+            context,
+            graph,
+            "threads",
+            "threads",
+            (
+                (t, Run(str(model), (side, side), threads=t, repeats=settings.scaling_repeats))
+                for t in settings.scaling_threads
+            ),
+        ),
+        _curve(
+            context,
+            graph,
+            "in flight",
+            "pictures",
+            (
+                (n, Run(str(model), (side, side), in_flight=n, repeats=settings.scaling_repeats))
+                for n in settings.scaling_in_flight
+            ),
+            of_work=True,
+        ),
+    ]
+    unless = settings.why_no_target or ("a quick run has too few points" if settings.quick else "")
+    slope = curves[0].time_slope
+    assert slope is not None
+    target = at_most("time grows with the picture to the power of", _LINEAR, slope, "", unless=unless)
+    return ScalingResult(model.stem, side, curves, [target])
+
+
+def fitted_slope(x: Iterable[float], y: Iterable[float]) -> float | None:
+    """The exponent a of y = c * x^a by least squares of logarithms; None of fewer than two points, or of zeros."""
+    xs, ys = np.array(list(x), float), np.array(list(y), float)
+    if len(xs) < 2 or min(xs.min(), ys.min()) <= 0:
+        return None
+    return float(np.polyfit(np.log(xs), np.log(ys), 1)[0])
+
+
+def _sized(model: str, megapixels: float, repeats: int) -> Run:
+    width = round((megapixels * _MEGA * 4 / 3) ** 0.5)
+    return Run(model, (round(megapixels * _MEGA / width), width), repeats=repeats if megapixels <= 1 else 1)
+
+
+def _curve(
+    context: Context, graph: Graph, name: str, unit: str, runs: Iterable[tuple[float, Run]], *, of_work: bool = False
+) -> Curve:
+    points = []
+    for x, run in runs:
+        context.say(f"scaling: {name} {x:g}")
+        points.append(_point(x, run, measure_run(run), graph))
+    xs = [point.x for point in points]
+    time = fitted_slope(xs, [point.seconds for point in points]) if of_work else None
+    memory = fitted_slope(xs, [float(point.grown_bytes) for point in points])
+    worse = any(slope is not None and slope > _LINEAR for slope in (time, memory if of_work else None))
+    return Curve(name, unit, points, time, memory, worse)
+
+
+def _point(x: float, run: Run, found: Found, graph: Graph) -> Point:
+    pictures = run.batch * run.in_flight
+    megapixels = pictures * run.hw[0] * run.hw[1] / _MEGA
+    at_once = run.hw if found.tiles == 1 else _tile_hw(run)
+    predicted = activation_peak(graph, at_once).bytes * run.batch  # the runtime computes one picture after another
+    return Point(
+        x, found.seconds, megapixels / found.seconds, found.peak_bytes, found.grown_bytes, found.tiles, predicted
+    )
+
+
+def _tile_hw(run: Run) -> tuple[int, int]:
+    from edsr_runtime.upscaler import Upscaler
+
+    with Upscaler(run.model, tile=run.tile) as upscaler:
+        plan = upscaler.plan(*run.hw)
+    return plan.rows[0].length, plan.columns[0].length

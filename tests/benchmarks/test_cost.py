@@ -1,0 +1,328 @@
+"""Counted on graphs made by hand, then on those of networks with published figures."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner
+from onnx import TensorProto, helper, numpy_helper
+
+from benchmarks.context import Context
+from benchmarks.cost import count, measure
+from benchmarks.cost.conventions import HR_128, LR_256, PAPER, mult_adds_by_convention
+from benchmarks.cost.count import count_layers, mult_adds, parameters
+from benchmarks.cost.graph import Graph
+from benchmarks.cost.measure import count_published
+from benchmarks.cost.memory import activation_peak
+from benchmarks.cost.published import PUBLISHED, Figure, PublishedCost
+from benchmarks.cost.reach import receptive_radius
+from benchmarks.machine import describe_machine
+from benchmarks.models import Models, build_network
+from benchmarks.settings import smoke_settings
+from edsr_export.cost import cost_at_paper_size
+from edsr_runtime.contract import read_contract
+from edsr_runtime.errors import ModelFileError
+from edsr_runtime.zoo import shipped_models
+from edsr_train.architectures.registry import ARCHITECTURES
+
+PIXEL = 4  # bytes of a float
+
+
+class Builder:
+    """A graph, node by node; every node reads the last one unless told otherwise."""
+
+    def __init__(self, channels: int = 3) -> None:
+        self.nodes: list[Any] = []
+        self.weights: list[Any] = []
+        self.last = "input"
+        self.channels = channels
+
+    def add(self, operator: str, *extra: str, inputs: tuple[str, ...] = (), **attributes: Any) -> "Builder":
+        name = f"t{len(self.nodes)}"
+        self.nodes.append(helper.make_node(operator, [*(inputs or (self.last,)), *extra], [name], **attributes))
+        self.last = name
+        return self
+
+    def weight(self, *shape: int, values: Any = None, name: str = "") -> str:
+        array = np.ones(shape, np.float32) * (len(self.weights) + 1) if values is None else np.array(values)
+        name = name or f"w{len(self.weights)}"
+        self.weights.append(numpy_helper.from_array(array, name))
+        return name
+
+    def conv(self, out: int, into: int, size: int = 3, groups: int = 1, dilation: int = 1) -> "Builder":
+        weights = self.weight(out, into // groups, size, size), self.weight(out)
+        pads = [dilation * (size // 2)] * 4
+        return self.add("Conv", *weights, pads=pads, group=groups, dilations=[dilation] * 2)
+
+    def graph(self) -> Graph:
+        return Graph(self.model(), "made.onnx")
+
+    def model(self) -> Any:
+        ends = [
+            helper.make_tensor_value_info("input", TensorProto.FLOAT, ["n", self.channels, "h", "w"]),
+            helper.make_tensor_value_info(self.last, TensorProto.FLOAT, None),
+        ]
+        graph = helper.make_graph(self.nodes, "made", ends[:1], ends[1:], self.weights)
+        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+
+
+def test_a_convolution_multiplies_every_weight_at_every_output_pixel() -> None:
+    graph = Builder().conv(8, 3).add("Relu").conv(8, 8, groups=4).graph()
+    first, second = count_layers(graph, (5, 7))
+    assert (first.operator, first.weight_shape, first.output_hw) == ("Conv", (8, 3, 3, 3), (5, 7))
+    assert (first.mult_adds, first.parameters) == (8 * 3 * 9 * 35, 8 * 3 * 9 + 8)
+    assert (second.mult_adds, second.parameters) == (8 * 2 * 9 * 35, 8 * 2 * 9 + 8)
+
+
+def test_after_a_pixel_shuffle_there_are_more_pixels() -> None:
+    graph = Builder().conv(12, 3).add("DepthToSpace", blocksize=2, mode="CRD").conv(3, 3, 1).graph()
+    assert mult_adds(graph, (4, 6)) == 12 * 3 * 9 * 24 + 3 * 3 * 96
+    assert graph.scale() == 2
+
+
+def test_a_transposed_convolution_counts_at_its_output_as_published_for_fsrcnn() -> None:
+    made = Builder()
+    graph = made.add("ConvTranspose", made.weight(3, 1, 9, 9), strides=[2, 2], pads=[4] * 4, output_padding=[1, 1])
+    assert mult_adds(graph.graph(), (10, 10)) == 3 * 81 * 400
+
+
+def test_products_of_matrices_count_too() -> None:
+    made = Builder()
+    made.add("MatMul", made.weight(6, 5))  # (1, 3, h, 6) by (6, 5)
+    assert mult_adds(made.graph(), (4, 6)) == 3 * 4 * 6 * 5
+
+
+def test_weights_that_are_used_twice_are_learned_once() -> None:
+    made = Builder()
+    shared = made.weight(3, 3, 3, 3)
+    graph = made.add("Conv", shared, pads=[1] * 4).add("Conv", shared, pads=[1] * 4).graph()
+    assert [layer.parameters for layer in count_layers(graph, (4, 4))] == [81, 0]
+    assert parameters([graph]) == 81
+    assert mult_adds(graph, (4, 4)) == 2 * 81 * 16
+
+
+def test_what_graphs_of_one_network_share_counts_once() -> None:
+    first, second = Builder().conv(4, 3), Builder().conv(4, 3)  # the same numbers
+    other = Builder()
+    other.weights.append(numpy_helper.from_array(np.zeros(1, np.float32), "unused"))
+    assert parameters([first.graph(), second.graph()]) == 4 * 27 + 4
+    assert parameters([first.graph()], weights_only=True) == 4 * 27
+    assert parameters([first.graph(), other.conv(4, 3).graph()]) == 2 * (4 * 27 + 4)
+
+
+def test_slopes_and_batch_norm_are_parameters_and_multiply_nothing() -> None:
+    made = Builder()
+    made.add("PRelu", made.weight(3, 1, 1))
+    norm = [made.weight(3) for _ in range(4)]
+    graph = made.add("BatchNormalization", *norm).graph()
+    assert parameters([graph]) == 3 + 3 + 3  # slopes, scale, shift; mean and variance are not learned
+    assert parameters([graph], weights_only=True) == 0
+    assert mult_adds(graph, (4, 4)) == 0
+
+
+def test_layers_can_be_left_out_by_name() -> None:
+    made = Builder()
+    made.add("Conv", made.weight(3, 3, 1, 1, name="sub_mean.weight"))
+    graph = made.conv(4, 3).graph()
+    assert mult_adds(graph, (2, 2), ("sub_mean",)) == 4 * 27 * 4
+    assert parameters([graph], ("sub_mean",)) == 4 * 27 + 4
+
+
+def test_weights_through_cast_and_identity_are_found() -> None:
+    made = Builder()
+    half = made.weight(values=np.ones((3, 3, 3, 3), np.float16))
+    made.add("Cast", inputs=(half,), to=TensorProto.FLOAT)
+    weight = made.last
+    graph = made.add("Conv", weight, inputs=("input",), pads=[1] * 4).graph()
+    assert parameters([graph]) == 81
+    assert mult_adds(graph, (2, 2)) == 81 * 4
+
+
+def test_pictures_may_have_their_colours_last() -> None:
+    made = Builder()
+    made.add("Transpose", perm=[0, 3, 1, 2]).conv(3, 3, 1).add("Transpose", perm=[0, 2, 3, 1])
+    model = made.model()
+    dims = model.graph.input[0].type.tensor_type.shape.dim
+    for dim, value in zip(dims, ("n", "h", "w", 3), strict=True):
+        dim.Clear()
+        if isinstance(value, int):
+            dim.dim_value = value
+        else:
+            dim.dim_param = value
+    graph = Graph(model, "made.onnx")
+    assert mult_adds(graph, (4, 6)) == 9 * 24
+    assert graph.scale() == 1
+    assert receptive_radius(graph).radius_px == 0
+
+
+def test_memory_is_what_is_alive_at_once() -> None:
+    graph = Builder().conv(8, 3).add("Relu").conv(4, 8).graph()
+    peak = activation_peak(graph, (10, 10))
+    assert peak.bytes == (8 + 4) * 100 * PIXEL  # the second convolution; ReLU writes over what it reads
+
+
+def test_memory_of_a_skip_connection() -> None:
+    made = Builder().conv(8, 3)
+    skip = made.last
+    made.conv(8, 8).add("Relu").conv(8, 8)
+    made.add("Add", inputs=(skip, made.last))
+    assert activation_peak(made.graph(), (10, 10)).bytes == 3 * 8 * 100 * PIXEL
+
+
+@pytest.mark.parametrize(
+    ("made", "radius"),
+    [
+        (Builder().conv(3, 3), 1),
+        (Builder().conv(3, 3).conv(3, 3, 5).conv(3, 3, 1), 3),
+        (Builder().conv(3, 3, dilation=4), 4),
+        # at twice the resolution a convolution sees half a pixel: from the next cell
+        (Builder().conv(12, 3).add("DepthToSpace", blocksize=2, mode="CRD").conv(3, 3), 2),
+        (Builder().add("Add", inputs=("input", "input")), 0),
+    ],
+)
+def test_reach_adds_up(made: Builder, radius: int) -> None:
+    assert receptive_radius(made.graph()).radius_px == radius
+
+
+def test_reach_of_branches_is_that_of_the_longest() -> None:
+    made = Builder().conv(3, 3)
+    short = made.last
+    made.conv(3, 3, 7)
+    assert receptive_radius(made.add("Concat", inputs=(short, made.last), axis=1).graph()).radius_px == 4
+
+
+def test_reach_follows_slices_padding_and_transposition_and_back() -> None:
+    made = Builder()
+    flip = [made.weight(values=np.array(v, np.int64)) for v in ([-1], [-(2**62)], [2], [-1])]
+    made.add("Transpose", perm=[0, 1, 3, 2]).add("Slice", *flip)
+    made.conv(3, 3)
+    made.add("Slice", *flip).add("Transpose", perm=[0, 1, 3, 2])
+    pads = made.weight(values=np.array([0, 0, 2, 2, 0, 0, 2, 2], np.int64))
+    made.add("Pad", pads, mode="edge")
+    kernel = made.weight(3, 3, 5, 5)
+    assert receptive_radius(made.add("Conv", kernel).graph()).radius_px == 3
+
+
+def test_what_sees_the_whole_picture_or_is_not_known_has_no_radius_and_says_why() -> None:
+    whole = receptive_radius(Builder().add("GlobalAveragePool").graph())
+    assert whole.radius_px is None
+    assert "GlobalAveragePool over the whole picture" in whole.unknown
+    unknown = receptive_radius(Builder().add("Hardmax").graph())
+    assert unknown.unknown == "the receptive radius is unknown: the operator Hardmax"
+
+
+def test_a_file_that_is_not_onnx_or_takes_no_picture_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "broken.onnx"
+    path.write_bytes(b"certainly not")
+    with pytest.raises(ModelFileError, match="is not an ONNX file"):
+        Graph.read(path)
+    made = Builder().conv(3, 3).model()
+    del made.graph.input[0].type.tensor_type.shape.dim[0]
+    onnx.save(made, path)
+    with pytest.raises(ModelFileError, match="one input of four dimensions"):
+        Graph.read(path)
+
+
+def test_the_command_prints_any_file(tmp_path: Path) -> None:
+    path = tmp_path / "foreign.onnx"
+    onnx.save(Builder().conv(8, 3).add("Relu").model(), path)
+    done = CliRunner().invoke(count.main, [str(path), "--lr", "10", "20"])
+    assert done.exit_code == 0, done.output
+    assert "| w0 | Conv | 8x3x3x3 | 10x20 | 224 | 0.0 |" in done.output
+    assert "receptive radius: 1 LR pixels" in done.output
+
+
+@pytest.mark.parametrize("shipped", shipped_models(), ids=lambda model: model.path.stem)
+def test_the_radius_is_the_one_that_export_measured(shipped: Any) -> None:
+    graph = Graph.read(shipped.path)
+    assert receptive_radius(graph).radius_px == read_contract(shipped.path).receptive_radius
+    assert graph.scale() == shipped.scale
+
+
+def test_conventions_are_pictures_of_different_sizes() -> None:
+    graph = Builder().conv(27, 3, 1).add("DepthToSpace", blocksize=3, mode="CRD").graph()
+    assert mult_adds_by_convention(graph, 3, PAPER) == pytest.approx(81 * 1280 * 720 / 9)  # 3 does not divide 1280
+    assert mult_adds_by_convention(graph, 3, LR_256) == 81 * 256 * 256
+    assert mult_adds_by_convention(graph, 3, HR_128) == pytest.approx(81 * 128 * 128 / 9)
+
+
+def test_a_network_on_the_enlarged_picture_gets_it_enlarged() -> None:
+    graph = Builder().conv(3, 3, 1).graph()  # as SRCNN, enlarged before
+    assert mult_adds_by_convention(graph, 2, PAPER) == 9 * 1280 * 720
+    assert mult_adds_by_convention(graph, 2, LR_256) == 9 * 512 * 512
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "half_digit"),
+    [("1,370K", 1.37e6, 500), ("316.3G", 316.3e9, 0.05e9), ("40.7M", 40.7e6, 0.05e6), ("5", 5, 0.5)],
+)
+def test_figures_are_read_as_they_were_printed(text: str, value: float, half_digit: float) -> None:
+    assert (Figure(text).value, Figure(text).half_digit) == (pytest.approx(value), pytest.approx(half_digit))
+
+
+@pytest.mark.parametrize(("counted", "agrees"), [(316.3e9, True), (317.8e9, True), (318.0e9, False), (314.6e9, False)])
+def test_a_count_agrees_within_half_a_percent(counted: float, agrees: bool) -> None:
+    assert Figure("316.3G").agrees(counted) is agrees
+    assert Figure("12K").agrees(12_464)  # rounded to it, although 4 % off
+
+
+_PRESENT = {architecture.name for architecture in ARCHITECTURES}
+_SMALL = [("EDSR-baseline", 4)]
+_CASES = [
+    pytest.param(
+        each, scale, marks=[] if (each.name, scale) in _SMALL else pytest.mark.slow, id=f"{each.name}-x{scale}"
+    )
+    for each in PUBLISHED
+    for scale in each.mult_adds
+    if each.architecture in _PRESENT
+]
+
+
+@pytest.mark.parametrize(("each", "scale"), _CASES)
+def test_published_figures_are_reproduced(each: PublishedCost, scale: int) -> None:
+    network = build_network(each.architecture, each.config, scale)
+    assert network is not None
+    counted, found, beside = count_published(each, network, scale)
+    if each.reading:  # what it says would be stale if they agreed
+        assert not (beside.parameters_agree or beside.mult_adds_agree)
+        return
+    assert beside.parameters_agree, f"{beside.parameters_counted} and {beside.parameters}"
+    assert beside.mult_adds_agree, f"{found.mult_adds[beside.convention]} and {beside.mult_adds}"
+    if each.architecture == "edsr":  # the exporter counts by hooks on the PyTorch network
+        by_hooks = cost_at_paper_size(network.branch(scale), scale)
+        assert (found.mult_adds[PAPER.id], counted) == (pytest.approx(by_hooks.mult_adds), by_hooks.parameters)
+
+
+def test_networks_are_counted_as_trained_and_as_exported_and_others_are_absent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = dataclasses.replace(smoke_settings(), smoke=False, cost_scales=(4,))
+    models = Models(tmp_path, settings)
+    figures = {4: Figure("6,879")}, {4: Figure("5.0G")}
+    tiny = PublishedCost("Tiny", "edsr", models.config, "nobody", *figures, is_small=True)
+    rows = (
+        tiny,
+        dataclasses.replace(tiny, name="Large", is_small=False),
+        dataclasses.replace(tiny, name="Unheard", architecture="unheard-of"),
+    )
+    monkeypatch.setattr(measure, "PUBLISHED", rows)
+    said: list[str] = []
+    context = Context(settings, describe_machine(), models, tmp_path, None, said.append)
+    result = measure.measure(context)
+    assert result.absent == {
+        "Large": "takes minutes to export: only with --full",
+        "Unheard": "the project has no network unheard-of yet",
+    }
+    found, *shipped = result.rows
+    assert [row.network for row in shipped] == [model.path.stem for model in shipped_models()]
+    assert found.published is not None and found.trained is not None and found.exported is not None
+    assert found.parameters == 6867  # by hand: 27*8+8 + 3*(72*8+8) + 2*(72*32+32) + 72*3+3
+    assert (found.published.parameters_agree, found.published.mult_adds_agree) == (True, False)
+    per_pixel = 27 * 8 + 3 * 72 * 8 + 72 * 32 + 4 * 72 * 32 + 16 * 72 * 3
+    assert found.trained.mega_per_lr_pixel == pytest.approx(per_pixel / 1e6)
+    assert found.exported.mult_adds[PAPER.id] < found.trained.mult_adds[PAPER.id]
+    assert found.exported.receptive_radius_px == found.trained.receptive_radius_px == 6
+    assert [layers.graph for layers in result.layers] == ["EDSR 1x8 x4, as trained", "EDSR 1x8 x4, as exported"]

@@ -1,0 +1,33 @@
+"""Slopes are those of power laws, and a point is measured in a process of its own."""
+
+import pytest
+
+from benchmarks.scaling.measure import fitted_slope
+from benchmarks.scaling.one_run import Run, measure_run
+from edsr_runtime.errors import EdsrError
+from edsr_runtime.zoo import DEFAULT_NAME, model_path
+
+
+@pytest.mark.parametrize("power", [0.5, 1.0, 2.0])
+def test_the_slope_is_the_exponent(power: float) -> None:
+    xs = [0.05, 1.0, 7.0, 25.0]
+    assert fitted_slope(xs, [3 * x**power for x in xs]) == pytest.approx(power)
+
+
+def test_there_is_no_slope_of_one_point_or_of_nothing() -> None:
+    assert fitted_slope([1.0], [2.0]) is None
+    assert fitted_slope([1.0, 2.0], [0.0, 2.0]) is None
+
+
+def test_a_point_is_measured_in_a_process_of_its_own() -> None:
+    model = str(model_path(DEFAULT_NAME, 2))
+    small, large = (measure_run(Run(model, (side, side), tile=64, threads=1)) for side in (40, 160))
+    assert (small.tiles, large.tiles) == (1, 16)
+    assert 0 < small.seconds < large.seconds
+    assert 50e6 < small.peak_bytes < 3e9
+    assert 0 <= small.grown_bytes < small.peak_bytes
+
+
+def test_a_run_that_fails_says_why() -> None:
+    with pytest.raises(EdsrError, match="no such file"):
+        measure_run(Run("missing.onnx", (40, 40)))
