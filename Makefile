@@ -21,15 +21,15 @@ VENV_MADE := $(VENV)/.made-$(HERE)
 DEMO_MADE := $(VENV)/.installed-demo-$(HERE)
 ALL_MADE := $(VENV)/.installed-all-$(HERE)
 
-# TensorRT-RTX exists for x86-64 only; its tests say so where it is missing.
+# TensorRT-RTX exists for x86-64 only. cuda-bindings is what the tests of the device layer run on.
 ifeq ($(shell uname -sm),Linux x86_64)
-RTX := ,rtx
+RTX := ,rtx,cuda
 endif
 
 # pyright asks PyPI for a newer version of itself unless told not to.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-.PHONY: help demo test lint clean distclean
+.PHONY: help demo test lint models soak fuzz clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -47,8 +47,21 @@ lint: $(ALL_MADE) ## ruff, mypy, pyright and the import contracts
 	$(PY) -m pyright
 	$(VENV)/bin/lint-imports --no-logo
 
+models: $(ALL_MADE) ## export the shipped models anew, after a change of their checkpoints
+	$(PY) -m edsr_export.ship
+
+# The table is made of what survived, whether or not all of it did.
+soak: $(ALL_MADE) ## everything that tries to break a job, for hours; writes docs/robustness.json and its table
+	EDSR_SURVIVAL=docs/robustness.json $(PY) -m pytest tests/robustness $(PYTEST_ARGS) || failed=1; \
+	  $(PY) tests/support/survival_table.py; exit $${failed:-0}
+
+FUZZ_SECONDS ?= 3600
+fuzz: $(ALL_MADE) ## search our own parsers with coverage-guided mutations, for FUZZ_SECONDS in all
+	$(PIP) install --quiet -c constraints.txt atheris
+	$(PY) tests/fuzz/run.py --seconds $(FUZZ_SECONDS)
+
 clean: ## remove what the targets wrote, except .venv
-	rm -rf demo-out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf demo-out build dist fuzz-findings .fuzz-corpus *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find benchmarks export runtime tests train -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## remove .venv too
@@ -79,5 +92,5 @@ $(DEMO_MADE): pyproject.toml constraints.txt | $(VENV_MADE)
 # PyTorch on its own first: pip settles on the pinned build before it looks at what else wants torch.
 $(ALL_MADE): pyproject.toml constraints.txt | $(VENV_MADE)
 	$(PIP) install --quiet -c constraints.txt torch
-	$(PIP) install --quiet -c constraints.txt -e '.[cpu,train,export,bench,dev$(RTX)]'
+	$(PIP) install --quiet -c constraints.txt -e '.[cpu,train,export,bench,peers,dev$(RTX)]'
 	touch $(DEMO_MADE) $@

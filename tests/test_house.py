@@ -123,7 +123,7 @@ def test_runtime_modules_start_without_torch_onnx_and_the_other_packages(module:
         "try:\n"
         f"    import {module}\n"
         "except MissingDependencyError as error:\n"
-        f"    assert 'backends' in {module!r} or {module!r}.endswith('_device'), error\n"
+        f"    assert 'backends' in {module!r} or {module!r}.endswith(('_device', '_executor')), error\n"
     )
     fresh_interpreter(code)
 
