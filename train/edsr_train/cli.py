@@ -194,7 +194,8 @@ def _evaluate(
     click.echo(f"{'picture':{width}}" + "    PSNR dB    SSIM" * len(protocols))
     rows = []
     for pair in pairs:
-        with memory_for(f"{pair.name}, {pair.lr.shape[0]}x{pair.lr.shape[1]} LR (HxW), taken whole,", "Try --device cpu"):
+        lr_h, lr_w = pair.lr.shape[:2]
+        with memory_for(f"{pair.name}, {lr_h}x{lr_w} LR (HxW), taken whole,", "Try --device cpu"):
             sr = super_resolve(branch, pair.lr, self_ensemble)
         rows.append([score(sr, pair, scale, protocol) for protocol in protocols])
         click.echo(f"{pair.name:{width}}" + "".join(f"    {each.psnr:7.3f}  {each.ssim:.4f}" for each in rows[-1]))
