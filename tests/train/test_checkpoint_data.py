@@ -65,13 +65,6 @@ def test_real_weights_are_the_same_after_saving_as_ours(data_root: Path, tmp_pat
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("file", ["carn_m/carn_m.pth", "lesrcnn/lesrcnn_x2.pth"])
-def test_networks_that_are_not_registered_are_refused(data_root: Path, file: str) -> None:
-    with pytest.raises(CheckpointError, match=r"is of no network that is known here .* Known checkpoints: edsr"):
-        load_network(data_root / "weights" / file)
-
-
-@pytest.mark.data
 def test_a_real_tflite_model_is_recognised(data_root: Path) -> None:
     with pytest.raises(CheckpointError, match="is a TensorFlow Lite model"):
         load_network(data_root / "weights/edsr_mobile/edsr_f32b5_fp32.tflite")
