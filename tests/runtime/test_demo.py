@@ -70,7 +70,7 @@ def test_demo_writes_the_result_and_the_comparison(tmp_path: Path, monkeypatch: 
 
 
 def test_demo_without_the_model_ends_with_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(zoo, "shipped_models", list)
+    monkeypatch.setattr(zoo, "shipped_models", lambda precision: [])
     result = click.testing.CliRunner().invoke(demo.main, [], catch_exceptions=False)
     assert result.exit_code == 2
     assert result.stderr.startswith("error: no model edsr-small x4 comes with the package (there are: none).")
