@@ -46,7 +46,7 @@ def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> tup
 
 
 @click.command(cls=EdsrCommand)
-@click.option("--quick", "extent", flag_value="quick", default=True, help="Smaller pictures, fewer rounds. The default.")
+@click.option("--quick", "extent", flag_value="quick", default=True, help="Small pictures, fewer rounds. The default.")
 @click.option("--full", "extent", flag_value="full", help="Everything, with more rounds and larger pictures.")
 @click.option(
     "--smoke",
