@@ -12,8 +12,8 @@ from benchmarks.reporting.compare import DEFAULT_THRESHOLD, compare
 from benchmarks.reporting.document import render
 from benchmarks.reporting.table import Result
 from benchmarks.result_file import read_result
-from edsr_runtime.command import EdsrCommand
-from edsr_runtime.errors import GateError, MissingDependencyError
+from edsr_runtime.command import EdsrCommand, needs_extra
+from edsr_runtime.errors import GateError
 
 
 @click.command(cls=EdsrCommand)
@@ -45,12 +45,10 @@ def write_report(result: Result, folder: Path, data: Path | None = None) -> Path
     Raises:
         MissingDependencyError: a package of the extra ``bench`` is missing.
     """
-    try:
+    with needs_extra("bench"):
         from benchmarks.reporting.folder import write_folder
 
         return write_folder(result, folder, data)
-    except ModuleNotFoundError as err:
-        raise MissingDependencyError((err.name or "").partition(".")[0], extra="bench") from err
 
 
 def show_comparison(old: Result, new: Result, threshold: float) -> None:

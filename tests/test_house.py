@@ -99,6 +99,29 @@ def test_help_loads_none_of_the_heavy_packages(command: str) -> None:
     assert [name for name in modules if name.partition(".")[0] in HEAVY] == []
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_tells_its_version(command: str) -> None:
+    module, _, attribute = COMMANDS[command].partition(":")
+    told = fresh_interpreter(f"import {module}\n{module}.{attribute}(['--version'])\n")
+    assert told == f"edsr-toolkit {PYPROJECT['project']['version']}\n"
+
+
+def test_exporting_without_pytorch_says_what_to_install(tmp_path: Path) -> None:
+    (tmp_path / "net.pt").touch()
+    code = (
+        "import sys; sys.modules.update(dict.fromkeys(('torch', 'onnx', 'safetensors')))\n"
+        "from edsr_export.cli import main\n"
+        "sys.stderr = sys.stdout\n"
+        "try:\n"
+        f"    main(['--ckpt', {str(tmp_path / 'net.pt')!r}])\n"
+        "except SystemExit as end:\n"
+        "    print(end.code)\n"
+    )
+    sentence, exit_code = fresh_interpreter(code).splitlines()
+    assert sentence.endswith("could not be imported. Install it with: pip install 'edsr-toolkit[export]'")
+    assert exit_code == "4"
+
+
 @pytest.mark.parametrize("package", ["edsr_runtime", "edsr_train", "edsr_export"])
 def test_a_package_by_itself_loads_nothing_heavy(package: str) -> None:
     code = f"import sys, json, {package}; print(json.dumps(sorted(sys.modules)))"

@@ -71,7 +71,8 @@ FULL_SETS = {"Set5": 5, "Set14": 14, "B100": 100, "Urban100": 100}
 def published_scores(set_name: str, scale: int) -> dict[str, Score]:
     """By method; empty where nothing was published."""
     found = {}
-    for method, text in zip(_METHODS, _TABLE_3.get((set_name, scale), "").split(), strict=False):
-        psnr, _, ssim = text.partition("/")
-        found[method] = Score(float(psnr), float(ssim))
+    if (set_name, scale) in _TABLE_3:
+        for method, text in zip(_METHODS, _TABLE_3[set_name, scale].split(), strict=True):
+            psnr, _, ssim = text.partition("/")
+            found[method] = Score(float(psnr), float(ssim))
     return found | _ELSEWHERE.get((set_name, scale), {})

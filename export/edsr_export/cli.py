@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edsr_runtime.command import EdsrCommand
+from edsr_runtime.command import EdsrCommand, needs_extra, version_option
 
 if TYPE_CHECKING:
     from edsr_export.exporting import Exported
@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     help="Keep the tail as it is: larger and slower, but takes pictures with a side of 1 or 2.",
 )
 @click.option("--force", is_flag=True, help="Replace existing files.")
+@version_option
 def main(
     ckpt: Path,
     output: Path | None,
@@ -72,7 +73,8 @@ def main(
     force: bool,
 ) -> None:
     """Fold a checkpoint, prove it equal and write it as ONNX, one file per scale head."""
-    from edsr_export.exporting import ExportOptions, export_checkpoint
+    with needs_extra("export"):
+        from edsr_export.exporting import ExportOptions, export_checkpoint
 
     options = ExportOptions(
         scales=scales,

@@ -1,10 +1,14 @@
 """What all commands share: errors of users become one line and an exit code."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import click
 
-from edsr_runtime.errors import EdsrError
+from edsr_runtime.errors import EdsrError, MissingDependencyError
+
+OURS = ("edsr_runtime", "edsr_train", "edsr_export", "benchmarks")
 
 
 class EdsrCommand(click.Command):
@@ -22,6 +26,46 @@ class EdsrGroup(click.Group):
     """The same for a command with subcommands."""
 
     command_class = EdsrCommand
+
+
+def toolkit_version() -> str:
+    """Of this project, as it is installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("edsr-toolkit")
+    except PackageNotFoundError:
+        return "run from its source"
+
+
+def _print_version(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        click.echo(f"edsr-toolkit {toolkit_version()}")
+        ctx.exit()
+
+
+version_option = click.option(
+    "--version", is_flag=True, expose_value=False, is_eager=True, callback=_print_version, help="Print it and end."
+)
+
+
+@contextmanager
+def needs_extra(extra: str) -> Iterator[None]:
+    """Turn the failure to import a package of others into the sentence that says how to install it.
+
+    Args:
+        extra: of this project, which brings the packages that are imported inside.
+
+    Raises:
+        MissingDependencyError: one of them is not there.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as err:
+        package = (err.name or "").partition(".")[0]
+        if package in ("", *OURS):
+            raise  # a mistake of ours
+        raise MissingDependencyError(package, extra=extra) from err
 
 
 def fail(err: EdsrError) -> NoReturn:

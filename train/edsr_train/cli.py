@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from edsr_runtime.command import EdsrGroup
-from edsr_runtime.errors import EdsrError, MissingDependencyError
+from edsr_runtime.command import EdsrGroup, needs_extra, version_option
+from edsr_runtime.errors import EdsrError
 from edsr_train.config import DataConfig, TrainConfig, path_of
 from edsr_train.options import options_of
 from edsr_train.recipes import DEFAULT_RECIPE, RECIPES
@@ -36,7 +36,7 @@ _THREADS = click.option(
 
 
 @click.group(cls=EdsrGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="edsr-toolkit")
+@version_option
 def main() -> None:
     """Train EDSR and MDSR, and score checkpoints on benchmark sets."""
 
@@ -269,14 +269,12 @@ def _signals_end_it() -> Iterator[None]:
 
 
 def _use_torch(threads: int | None, *others: str) -> None:
-    try:
+    with needs_extra("train"):
         for package in others:  # looked for, but not loaded yet: they take their time
             if importlib.util.find_spec(package) is None:
                 raise ModuleNotFoundError(name=package)
         import safetensors  # noqa: F401  # named here, so that its absence gets its sentence too
         import torch
-    except ImportError as err:
-        raise MissingDependencyError((err.name or "torch").partition(".")[0], extra="train") from err
     if threads is not None:
         torch.set_num_threads(threads)
 
