@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 import click
 
 from edsr_runtime.errors import EdsrError, MissingDependencyError
+from edsr_runtime.printable import printable_lines
 
 OURS = ("edsr_runtime", "edsr_train", "edsr_export", "benchmarks")
 
@@ -70,5 +71,5 @@ def needs_extra(extra: str) -> Iterator[None]:
 
 def fail(err: EdsrError) -> NoReturn:
     """Print the sentence and end with the error's exit code."""
-    click.echo(f"error: {err}", err=True)
+    click.echo(printable_lines(f"error: {err}"), err=True)
     raise SystemExit(err.exit_code) from err

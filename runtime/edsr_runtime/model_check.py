@@ -70,15 +70,19 @@ class _RefusedError(Exception):
     pass
 
 
-def check_model(path: Path) -> None:
+def check_model(path: Path, alone: bool = False) -> None:
     """Look at an ONNX file.
+
+    Args:
+        path: where it is.
+        alone: it must hold all of its weights, because nothing else of it is read.
 
     Raises:
         ModelFileError: it is damaged, or none that we run; one sentence.
     """
     try:
         with path.open("rb") as file:
-            _Check(path, file, path.stat().st_size).run()
+            _Check(path, file, path.stat().st_size, alone).run()
             check_seal(path, file)
     except OSError as err:
         raise ModelFileError(f"{path}: cannot be read ({err.strerror})") from err
@@ -89,8 +93,9 @@ def check_model(path: Path) -> None:
 
 
 class _Check:
-    def __init__(self, path: Path, file: BinaryIO, size: int) -> None:
+    def __init__(self, path: Path, file: BinaryIO, size: int, alone: bool) -> None:
         self._path = path
+        self._alone = alone
         self._file = file
         self._size = size
         self._weight_bytes = 0
@@ -225,6 +230,10 @@ class _Check:
     def _check_external(self, name: bytes, external: dict[bytes, bytes], size: int) -> None:
         location = external.get(b"location", b"").decode("utf-8", "surrogateescape")
         shown = _name(external.get(b"location", b""))
+        if self._alone:
+            raise _RefusedError(
+                f"its weights {_name(name)} lie in another file, {shown}, expected all of them in this one"
+            )
         folder = self._path.resolve().parent
         target = (folder / location).resolve() if location and "\0" not in location else folder
         if not location or Path(location).is_absolute() or not target.is_relative_to(folder) or target == folder:

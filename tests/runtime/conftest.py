@@ -8,11 +8,11 @@ import torch
 from onnx import numpy_helper
 
 from edsr_export.exporting import ExportOptions, export_checkpoint
-from edsr_runtime.seal import SEAL_KEY
 from edsr_train.checkpoint import save_checkpoint
 from edsr_train.models import EDSR, EDSRConfig
 from edsr_train.models.branch import SuperResolutionNetwork
 from tiny_networks import tiny_edsr, tiny_mdsr
+from unsealed import unsealed
 
 FP32 = ExportOptions()
 
@@ -84,12 +84,6 @@ def interpolating_model(models_folder: Path) -> Path:
     return export(interpolating_network(), models_folder, "interpolating_x2")
 
 
-def unseal(model: onnx.ModelProto) -> None:
-    """Of a model that a test has changed."""
-    for entry in [entry for entry in model.metadata_props if entry.key == SEAL_KEY.decode()]:
-        model.metadata_props.remove(entry)
-
-
 def interpolating_network() -> EDSR:
     """The network of ``interpolating_model``: the head copies RGB, the body adds nothing, the tail interpolates."""
     network = EDSR(EDSRConfig(scale=2, n_resblocks=1, n_feats=4, tail="direct"))
@@ -110,13 +104,12 @@ def interpolating_network() -> EDSR:
 @pytest.fixture(scope="session")
 def overflowing_model(interpolating_model: Path, models_folder: Path) -> Path:
     """``interpolating_model`` for black pixels; for all others the body gives infinity, and the tail makes it NaN."""
-    model = onnx.load(interpolating_model)
+    model = unsealed(interpolating_model)
     for initializer in model.graph.initializer:
         values = numpy_helper.to_array(initializer).copy()
         if values.shape == (4, 4, 3, 3):
             values[:] = 1e30
             initializer.CopyFrom(numpy_helper.from_array(values, initializer.name))
-    unseal(model)
     path = models_folder / "overflowing_x2.onnx"
     onnx.save(model, path)
     return path

@@ -18,14 +18,7 @@ from edsr_runtime.errors import ModelFileError
 from edsr_runtime.model_check import check_model
 from edsr_runtime.seal import SEAL_KEY, sealed
 from edsr_runtime.upscaler import Upscaler
-
-
-def unsealed(path: Path) -> ModelProto:
-    model = onnx.load(path)
-    entries = [entry for entry in model.metadata_props if entry.key == SEAL_KEY.decode()]
-    assert len(entries) == 1, "edsr-export seals what it writes"
-    model.metadata_props.remove(entries[0])
-    return model
+from unsealed import unsealed
 
 
 def first_conv(model: ModelProto) -> onnx.NodeProto:

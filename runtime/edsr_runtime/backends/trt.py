@@ -128,4 +128,5 @@ def _close_engine(engine: Engine, device: Device) -> None:
 def _jit_cache(engine: Path, gpu: str) -> Path | None:
     """Only in our own folder: what is in there is run."""
     letters = re.sub(r"[^a-z0-9]+", "-", gpu.lower()).strip("-")
-    return engine.with_name(f"{engine.name}.{letters}.jit") if is_ours(engine) else None
+    kernels = engine.with_name(f"{engine.name}.{letters}.jit")
+    return kernels if is_ours(kernels if kernels.exists() else engine) else None

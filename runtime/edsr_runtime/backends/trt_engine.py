@@ -8,7 +8,6 @@ the variables of all functions that it went through, and what they hold would ou
 """
 
 import contextlib
-import os
 import re
 import threading
 from pathlib import Path
@@ -19,6 +18,7 @@ from edsr_runtime.cuda.device import DeviceError, DeviceMemoryError
 from edsr_runtime.cuda.engine import EngineError
 from edsr_runtime.trt.flavour import Flavour, Log
 from edsr_runtime.trt.profile import Profile, Size
+from edsr_runtime.trt.whole_file import write_whole
 
 _OUT_OF_MEMORY = re.compile(r"out ?of ?memory|cudaErrorMemoryAllocation", re.IGNORECASE)
 
@@ -176,13 +176,8 @@ class TrtEngine:
         blob = self._jit.serialize()
         if blob is None or not bytes(blob):
             return
-        temporary = self._jit_cache.with_name(f".{self._jit_cache.name}.{os.getpid()}")
         with contextlib.suppress(OSError):  # a full disk: the next run compiles again, that is all
-            try:
-                temporary.write_bytes(bytes(blob))
-                temporary.replace(self._jit_cache)
-            finally:
-                temporary.unlink(missing_ok=True)
+            write_whole(self._jit_cache, bytes(blob))
 
 
 class TrtContext:

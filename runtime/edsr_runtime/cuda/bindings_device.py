@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from edsr_runtime.cuda import graphs
 from edsr_runtime.cuda.device import Bytes, DeviceError, DeviceMemoryError, Three, not_enough_memory
+from edsr_runtime.cuda.graphs import DriverGraphs
 from edsr_runtime.cuda.kernels import PARAMETERS, PTX
 from edsr_runtime.errors import EnvironmentUnfitError, MissingDependencyError
 
@@ -20,7 +20,7 @@ except ImportError as err:
     raise EnvironmentUnfitError(f"cuda-bindings is installed, but does not load ({err})") from err
 
 
-class BindingsDevice:
+class BindingsDevice(DriverGraphs):
     """See ``Device``."""
 
     library = "cuda-bindings"
@@ -125,22 +125,6 @@ class BindingsDevice:
         """See ``Device``."""
         packed = tuple(arguments), (ctypes.c_uint64,) * len(arguments)
         _call(driver.cuLaunchKernel, self._kernels[kernel], *grid, *block, 0, stream, packed, 0)
-
-    def begin_capture(self, stream: int) -> None:
-        """See ``Device``."""
-        graphs.begin_capture(stream)
-
-    def end_capture(self, stream: int) -> int:
-        """See ``Device``."""
-        return graphs.end_capture(stream)
-
-    def launch_graph(self, graph: int, stream: int) -> None:
-        """See ``Device``."""
-        graphs.launch_graph(graph, stream)
-
-    def close_graph(self, graph: int) -> None:
-        """See ``Device``."""
-        graphs.close_graph(graph)
 
     def free_memory(self) -> tuple[int, int]:
         """See ``Device``."""

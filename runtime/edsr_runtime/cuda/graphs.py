@@ -11,31 +11,31 @@ _OUT_OF_MEMORY = 2  # CUresult
 _RELAXED = 2  # CUstreamCaptureMode: what other threads do meanwhile, such as allocating memory, disturbs nothing
 
 
-def begin_capture(stream: int) -> None:
-    """See ``Device``."""
-    _call("cuStreamBeginCapture_v2", ctypes.c_void_p(stream), ctypes.c_int(_RELAXED))
+class DriverGraphs:
+    """The part of a ``Device`` that is about graphs."""
 
+    def begin_capture(self, stream: int) -> None:
+        """See ``Device``."""
+        _call("cuStreamBeginCapture_v2", ctypes.c_void_p(stream), ctypes.c_int(_RELAXED))
 
-def end_capture(stream: int) -> int:
-    """See ``Device``."""
-    graph, ready = ctypes.c_void_p(), ctypes.c_void_p()
-    _call("cuStreamEndCapture", ctypes.c_void_p(stream), ctypes.byref(graph))
-    try:
-        _call("cuGraphInstantiateWithFlags", ctypes.byref(ready), graph, ctypes.c_ulonglong(0))
-    finally:
-        _call("cuGraphDestroy", graph)
-    assert ready.value is not None
-    return ready.value
+    def end_capture(self, stream: int) -> int:
+        """See ``Device``."""
+        graph, ready = ctypes.c_void_p(), ctypes.c_void_p()
+        _call("cuStreamEndCapture", ctypes.c_void_p(stream), ctypes.byref(graph))
+        try:
+            _call("cuGraphInstantiateWithFlags", ctypes.byref(ready), graph, ctypes.c_ulonglong(0))
+        finally:
+            _call("cuGraphDestroy", graph)
+        assert ready.value is not None
+        return ready.value
 
+    def launch_graph(self, graph: int, stream: int) -> None:
+        """See ``Device``."""
+        _call("cuGraphLaunch", ctypes.c_void_p(graph), ctypes.c_void_p(stream))
 
-def launch_graph(graph: int, stream: int) -> None:
-    """See ``Device``."""
-    _call("cuGraphLaunch", ctypes.c_void_p(graph), ctypes.c_void_p(stream))
-
-
-def close_graph(graph: int) -> None:
-    """See ``Device``."""
-    _call("cuGraphExecDestroy", ctypes.c_void_p(graph))
+    def close_graph(self, graph: int) -> None:
+        """See ``Device``."""
+        _call("cuGraphExecDestroy", ctypes.c_void_p(graph))
 
 
 @cache

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from edsr_runtime.cuda import graphs
 from edsr_runtime.cuda.device import Bytes, DeviceError, DeviceMemoryError, Three, not_enough_memory
+from edsr_runtime.cuda.graphs import DriverGraphs
 from edsr_runtime.cuda.kernels import PARAMETERS, PTX
 from edsr_runtime.errors import EnvironmentUnfitError, MissingDependencyError
 
@@ -26,7 +26,7 @@ except ImportError as err:
 _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING; PyCUDA has no name for it
 
 
-class PyCudaDevice:
+class PyCudaDevice(DriverGraphs):
     """See ``Device``."""
 
     library = "PyCUDA"
@@ -168,22 +168,6 @@ class PyCudaDevice:
         """See ``Device``."""
         with _translated():
             self._kernels[kernel].prepared_async_call(grid, block, self._streams[stream], *arguments)
-
-    def begin_capture(self, stream: int) -> None:
-        """See ``Device``."""
-        graphs.begin_capture(stream)
-
-    def end_capture(self, stream: int) -> int:
-        """See ``Device``."""
-        return graphs.end_capture(stream)
-
-    def launch_graph(self, graph: int, stream: int) -> None:
-        """See ``Device``."""
-        graphs.launch_graph(graph, stream)
-
-    def close_graph(self, graph: int) -> None:
-        """See ``Device``."""
-        graphs.close_graph(graph)
 
     def free_memory(self) -> tuple[int, int]:
         """See ``Device``."""

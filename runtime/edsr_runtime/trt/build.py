@@ -1,5 +1,6 @@
 """An ONNX file becomes an engine, in memory. Every answer of TensorRT is looked at; its first error is the message."""
 
+import dataclasses
 import re
 import threading
 import time
@@ -16,6 +17,7 @@ from edsr_runtime.trt.flavour import Flavour, Log
 from edsr_runtime.trt.memory import Budget, megabytes, predict, propose
 from edsr_runtime.trt.precision import Definition, Precision, PrecisionReport, convolution_types, prove, read_definition
 from edsr_runtime.trt.profile import INPUT, Io, Profile
+from edsr_runtime.trt.whole_file import write_whole
 
 _OUTPUT = "output"
 _TENSOR_TYPES: dict[Io, str] = {"float": "FLOAT", "uint8": "UINT8"}
@@ -100,9 +102,9 @@ def build_engine(
     seconds = time.perf_counter() - start
     if blob is None:
         raise _failure(log, name, contract, flavour, options)
-    _write_timing_cache(config, options.timing_cache)
-    engine = bytes(blob)
-    return _proven(engine, definition, flavour, options, log, seconds)
+    complaints = _write_timing_cache(config, options.timing_cache)
+    built = _proven(bytes(blob), definition, flavour, options, log, seconds)
+    return dataclasses.replace(built, warnings=(*built.warnings, *complaints))
 
 
 def _check_options(flavour: Flavour, options: BuildOptions) -> None:
@@ -183,18 +185,17 @@ def _read_timing_cache(config: Any, path: Path, log: Log) -> None:
         )
 
 
-def _write_timing_cache(config: Any, path: Path | None) -> None:
+def _write_timing_cache(config: Any, path: Path | None) -> list[str]:
+    """What went wrong: the engine is there, after minutes, and is worth more than the times."""
     times = config.get_timing_cache() if path is not None else None
     if path is None or times is None:
-        return
-    beside = path.with_name(f".{path.name}.new")
+        return []
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_bytes(bytes(times.serialize()))
-        beside.replace(path)
+        write_whole(path, bytes(times.serialize()))
     except OSError as err:
-        beside.unlink(missing_ok=True)
-        raise EdsrError(f"{path}: the timing cache cannot be written ({err.strerror})") from err
+        return [f"{path}: the timing cache cannot be written ({err.strerror})"]
+    return []
 
 
 def _run(work: Callable[[], Any], progress: BuildProgress, watch: Callable[[BuildProgress], None]) -> Any:

@@ -147,7 +147,7 @@ def entries() -> list[Entry]:
 
 
 def damaged() -> list[Entry]:
-    """Engines that are not what their descriptions say; reads all of them."""
+    """Engines that are not what their descriptions say, or that others could have put there; reads all of them."""
     found = []
     for entry in entries():
         try:

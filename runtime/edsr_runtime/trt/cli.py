@@ -1,6 +1,7 @@
 """The command ``edsr-trt``."""
 
 import json
+import os
 import re
 import signal
 import sys
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edsr_runtime.command import EdsrGroup
+from edsr_runtime.command import EdsrGroup, version_option
+from edsr_runtime.printable import printable_lines
 
 if TYPE_CHECKING:
     from edsr_runtime.contract import Contract
@@ -41,6 +43,7 @@ def target_list(ctx: click.Context, param: click.Parameter, value: str | None) -
 
 
 @click.group(cls=EdsrGroup)
+@version_option
 def main() -> None:
     """Build, inspect and keep TensorRT engines.
 
@@ -66,11 +69,16 @@ def main() -> None:
 )
 @click.option("--io", type=click.Choice(["float", "uint8"]), help="That of MODEL.")
 @click.option("--self-ensemble/--no-self-ensemble", default=None, help="Whether MODEL averages the eight views itself.")
-@click.option("--tile", type=click.IntRange(min=1), help="Side of the tiles, LR pixels. Default: 256.")
+@click.option(
+    "--tile",
+    type=click.IntRange(min=1),
+    help="Side of the tiles, LR pixels. Default: 256, or four receptive radii of MODEL where that is more.",
+)
 @click.option(
     "--batch",
     type=click.IntRange(min=1),
-    help="How many tiles at once. Default: 8; 1 where the model averages the eight views itself.",
+    help="How many tiles at once. Default: 8, or fewer where a tensor would become too large; 1 where MODEL averages "
+    "the eight views itself.",
 )
 @click.option("--minShapes", "--min-shapes", "min_shapes", metavar="SHAPE", help="As for trtexec: input:1x3x64x64.")
 @click.option(
@@ -156,12 +164,12 @@ def build(
             workspace=workspace,
             timing_cache=timing_cache,
         )
-        with _bar() as watch:
-            made = make_engine(model, order, output, force=force, note=_say, watch=watch)
+        with _told() as (note, watch):
+            made = make_engine(model, order, output, force=force, note=note, watch=watch)
         for warning in made.warnings:
             _say(f"warning: {warning}")
         _say("\n".join(describe(made.description)) if made.fresh else "it is there already; --force builds it again")
-        click.echo(made.path)
+        click.echo(os.fsencode(made.path))
 
 
 @main.command()
@@ -175,10 +183,13 @@ def info(engine: Path, layers: bool, as_json: bool) -> None:
     from edsr_runtime.trt.summary import describe
 
     description = read_description(engine)
-    click.echo(description.to_json() if as_json else "\n".join(describe(description, layers)), nl=not as_json)
+    if as_json:
+        click.echo(description.to_json(), nl=False)
+    else:
+        _print("\n".join(describe(description, layers)))
     size = len(read_engine(engine, description))  # an error if that is not what was described
     if not as_json:
-        click.echo(f"  file: {megabytes(size)}, SHA-256 {description.engine_sha256[:12]}..., as described")
+        _print(f"  file: {megabytes(size)}, SHA-256 {description.engine_sha256[:12]}..., as described")
 
 
 @main.command()
@@ -188,7 +199,7 @@ def doctor(as_json: bool) -> None:
     from edsr_runtime.trt.doctor import examine
 
     report = examine()
-    click.echo(json.dumps(report.as_data(), indent=1) if as_json else "\n".join(report.as_text()))
+    click.echo(json.dumps(report.as_data(), indent=1) if as_json else printable_lines("\n".join(report.as_text())))
 
 
 @main.command()
@@ -251,7 +262,7 @@ def list_cache() -> None:
 
     found = entries()
     for entry in found:
-        click.echo(list_entry(entry))
+        _print(list_entry(entry))
     _say(f"{len(found)} in {engine_folder()}, {megabytes(sum(entry.size for entry in found))}")
 
 
@@ -273,54 +284,55 @@ def prune_cache(
     versions = installed_versions() if other_versions else None
     gone = prune(Pruning(unused_for, max_size, versions, everything), dry_run)
     for path in gone:
-        click.echo(path)
+        click.echo(os.fsencode(path))
     _say(f"{len(gone)} {'would be ' if dry_run else ''}removed")
 
 
 @cache.command("verify")
 def verify_cache() -> None:
-    """Compare every engine with the SHA-256 in its description; exit code 5 if one is damaged."""
+    """Compare every engine with the SHA-256 in its description; exit code 5 if one is damaged or cannot be trusted."""
     from edsr_runtime.errors import GateError
     from edsr_runtime.trt.cache import damaged, entries
 
     bad = damaged()
     for entry in bad:
-        click.echo(entry.problem)
+        _print(entry.problem)
     if bad:
-        raise GateError(f"{len(bad)} of {len(entries())} engines are damaged; edsr-trt build makes them again")
+        raise GateError(
+            f"{len(bad)} of {len(entries())} engines are damaged or cannot be trusted; edsr-trt build makes them again"
+        )
     _say(f"{len(entries())} engines, all intact")
 
 
 def _profile_maker(shapes: dict[str, str], tile: int | None, batch: int | None) -> "Callable[[Contract], Profile]":
     def make(contract: "Contract") -> "Profile":
-        from edsr_runtime.trt.profile import default_profile, shapes_profile
+        from edsr_runtime.trt.default_profile import default_profile
+        from edsr_runtime.trt.profile import shapes_profile
 
         return shapes_profile(shapes, contract) if shapes else default_profile(contract, tile, batch)
 
     return make
 
 
-def _say(line: str) -> None:
-    click.echo(line, err=True)
+def _say(text: str) -> None:
+    click.echo(printable_lines(text), err=True)
+
+
+def _print(text: str) -> None:
+    """File names, and what is in a description, may be from strangers."""
+    click.echo(printable_lines(text))
 
 
 @contextmanager
-def _bar() -> "Iterator[Callable[[BuildProgress], None]]":
-    """A progress bar where stderr is a terminal."""
+def _told() -> "Iterator[tuple[Callable[[str], None], Callable[[BuildProgress], None]]]":
+    """What takes lines and what takes the progress of a build, which is a bar where stderr is a terminal."""
     if not sys.stderr.isatty():
-        yield lambda progress: None
+        yield _say, lambda progress: None
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from edsr_runtime.trt.build_bar import BuildBar
 
-    columns = (BarColumn(bar_width=None), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True, expand=True) as bar:
-        task = bar.add_task("preparing", total=1.0)
-
-        def watch(progress: "BuildProgress") -> None:
-            bar.update(task, completed=progress.fraction, description=progress.phase)
-
-        yield watch
+    with BuildBar() as bar:
+        yield bar.say, bar.watch
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from edsr_runtime.contract import Contract
 from edsr_runtime.errors import EdsrError, EnvironmentUnfitError, ModelFileError
 from edsr_runtime.trt.driver import Driver
 from edsr_runtime.trt.flavour import TITLES, Flavour, Kind
-from edsr_runtime.trt.folder import is_ours
+from edsr_runtime.trt.folder import distrust, is_ours
 from edsr_runtime.trt.precision import PrecisionReport
 from edsr_runtime.trt.profile import Profile
 
@@ -188,10 +188,10 @@ def open_engine_file(path: Path, trust: bool = False) -> tuple[bytes, EngineDesc
         ModelFileError: it does not exist, is not described, not trusted, or not the one that was described.
     """
     description = read_description(path)
-    if not trust and not is_ours(path):
+    if not trust and (why := distrust(path)):
         raise ModelFileError(
-            f"{path}: an engine is code that would be run, and this one lies outside the folder of engines that were "
-            "built here. If you know who built it, pass --trust-engine; or build your own with: edsr-trt build"
+            f"{path}: an engine is code that would be run, and this one {why}. "
+            "If you know who built it, pass --trust-engine; or build your own with: edsr-trt build"
         )
     engine = read_engine(path, description)
     if not trust:

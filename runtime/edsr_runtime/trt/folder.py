@@ -37,14 +37,25 @@ def make_private(folder: Path) -> Path:
 
 def is_ours(file: Path) -> bool:
     """Whether a file lies in our folder, and nobody else could have put it there."""
+    return not distrust(file)
+
+
+def distrust(file: Path) -> str:
+    """What speaks against running what is in a file, as the end of a sentence about it; empty if it is ours.
+
+    The file itself must belong to us too: others may have been able to write to the folder before it was made private.
+    """
     folder = engine_folder()
     try:
         real = file.resolve(strict=True)
-        status = folder.stat()
-        return (
-            real.is_relative_to(folder.resolve(strict=True))
-            and status.st_uid == os.getuid()
-            and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-        )
-    except OSError:
-        return False
+        if not real.is_relative_to(folder.resolve()):
+            return "lies outside the folder of engines that were built here"
+        for path, what in ((folder, "lies in a folder that"), (real, "is a file that")):
+            found = path.stat()
+            if found.st_uid != os.getuid():
+                return f"{what} belongs to another user (id {found.st_uid})"
+            if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+                return f"{what} others can write to"
+    except OSError as err:
+        return f"cannot be looked at ({err.strerror})"
+    return ""

@@ -9,9 +9,11 @@ from typing import Literal
 
 from edsr_runtime.contract import Contract, read_contract
 from edsr_runtime.errors import EdsrError, EnvironmentUnfitError, ModelFileError
+from edsr_runtime.model_check import check_model
 from edsr_runtime.trt import cache
 from edsr_runtime.trt.build import BuildOptions, Built, build_engine
 from edsr_runtime.trt.build_progress import BuildProgress
+from edsr_runtime.trt.default_profile import default_profile, nothing_but_halo
 from edsr_runtime.trt.driver import Driver, Gpu, cuda_driver
 from edsr_runtime.trt.engine_file import (
     SUFFIX,
@@ -26,7 +28,7 @@ from edsr_runtime.trt.flavour import Flavour, load_flavour
 from edsr_runtime.trt.folder import engine_folder, make_private
 from edsr_runtime.trt.memory import Budget, Need, check_enough, check_fits, megabytes
 from edsr_runtime.trt.precision import Precision
-from edsr_runtime.trt.profile import Io, Profile, default_profile
+from edsr_runtime.trt.profile import Io, Profile
 from edsr_runtime.zoo import DEFAULT_NAME, shipped_models
 
 SHIPPED_SCALE = 4
@@ -92,6 +94,7 @@ def make_engine(
         raise EdsrError(f"-o {output}: expected a file ending in {SUFFIX}")
     path = model if model is not None else shipped_model(order)
     contract = read_contract(path)
+    check_model(path, alone=True)  # TensorRT's parser is given its bytes, and the key of the cache is made of them
     check_file(path, contract, order)
     try:
         driver: Driver | None = cuda_driver()
@@ -106,6 +109,8 @@ def make_engine(
     need = check_fits(contract, profile, budgets)
     note(f"{path.name}: {flavour} ({flavour.reason}), for {_show_target(targets, gpu)}, {profile}")
     note(f"expected memory: up to {megabytes(need.activations)} of activations, {megabytes(need.buffers)} in and out")
+    if narrow := nothing_but_halo(contract, profile):
+        note(f"warning: {narrow}")
     if flavour.kind == "rtx" and order.opt_level is not None:
         note(f"{flavour} does not heed --opt-level")
 

@@ -23,7 +23,8 @@ _RING_DEPTH = 3  # LR pixels on each of four sides, cut out for those convolutio
 _BODY_TENSORS = 4  # long skip, block input, between the block's convolutions, block output
 _VIEWS = 8
 _MEASURED = ("edsr", "mdsr")
-_TILE_STEP = 16
+TILE_STEP = 16
+"""LR pixels, between the sides of tiles that are proposed."""
 _SMALLEST_TILE = 32
 
 
@@ -162,8 +163,8 @@ def megabytes(size: int) -> str:
 
 
 def _largest_tile(contract: Contract, batch: int, budgets: Sequence[Budget], factor: float, at_most: int) -> int | None:
-    least = max(_SMALLEST_TILE, 2 * contract.receptive_radius + _TILE_STEP)
-    for side in range(at_most - at_most % _TILE_STEP, least - 1, -_TILE_STEP):
+    least = max(_SMALLEST_TILE, 2 * contract.receptive_radius + TILE_STEP)
+    for side in range(at_most - at_most % TILE_STEP, least - 1, -TILE_STEP):
         need = predict(contract, Size(batch, side, side))
         fits = all(budget.leaves(int(need.activations * factor), need.buffers) for budget in budgets)
         if need.largest_tensor < MAX_ELEMENTS and fits:

@@ -9,8 +9,6 @@ from edsr_runtime.contract import Contract
 from edsr_runtime.errors import ShapeError
 
 INPUT = "input"  # its name in every file of edsr-export
-DEFAULT_TILE = 256
-DEFAULT_BATCH = 8
 
 Io = Literal["float", "uint8"]
 Dims = tuple[int, int, int, int]
@@ -63,15 +61,6 @@ def tile_profile(tile: int, batch: int, contract: Contract) -> Profile:
     size = Size(batch, tile, tile)
     side = min(tile, contract.min_side)
     return checked(Profile(Size(1, side, side), size, size), contract)
-
-
-def default_profile(contract: Contract, tile: int | None = None, batch: int | None = None) -> Profile:
-    """``tile_profile`` with what is usual where nothing is said: eight tiles at once, for the self-ensemble.
-
-    Raises:
-        ShapeError: there can be no such profile.
-    """
-    return tile_profile(tile or DEFAULT_TILE, batch or (1 if contract.self_ensemble else DEFAULT_BATCH), contract)
 
 
 def shapes_profile(shapes: Mapping[str, str], contract: Contract) -> Profile:

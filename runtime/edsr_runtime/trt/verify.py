@@ -12,6 +12,7 @@ from edsr_runtime.backends.base import to_uint8
 from edsr_runtime.contract import Contract, read_contract
 from edsr_runtime.errors import DataError, EdsrError, GateError, MissingDependencyError, ModelFileError
 from edsr_runtime.metrics import PROTOCOLS
+from edsr_runtime.model_check import check_model
 from edsr_runtime.pictures.read import read_picture
 from edsr_runtime.resize import crop_to_multiple, imresize
 from edsr_runtime.trt.limits import LARGEST, PSNR_LOSS_DB, RMS
@@ -76,6 +77,7 @@ def open_reference(path: Path, contract: Contract) -> RunFloat:
         ModelFileError: the file is of something else than this network in FP32, or cannot be read.
     """
     found = read_contract(path)
+    check_model(path)
     for name, has, wants in (
         ("precision", found.precision, "fp32"),
         ("io", found.io, "float"),

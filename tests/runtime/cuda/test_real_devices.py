@@ -1,5 +1,6 @@
 """PyCUDA and cuda-bindings themselves, on an emulated driver: that they are called as they want to be."""
 
+import ast
 import importlib.util
 import os
 import subprocess
@@ -45,6 +46,19 @@ def installed(package: str) -> Path | None:
     return next(folder.glob("_driver*.so" if package == "pycuda" else "driver*.so"))
 
 
+def test_pycuda_is_imported_in_one_place_and_makes_no_context_of_its_own() -> None:
+    """``autoinit`` and ``autoprimaryctx`` make one when they are imported."""
+    package = Path(graphs.__file__).parent.parent
+    found = set()
+    for source in package.rglob("*.py"):
+        for node in ast.walk(ast.parse(source.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+            if isinstance(node, ast.ImportFrom):
+                names = [f"{node.module}.{name}" for name in names]
+            found |= {(source.name, name) for name in names if name.startswith("pycuda")}
+    assert found == {("pycuda_device.py", "pycuda.driver")}
+
+
 def test_without_either_package_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     hide(monkeypatch, "pycuda", "pycuda.driver", "cuda", "cuda.bindings")
     with pytest.raises(MissingDependencyError, match=r"^pycuda or cuda-bindings could .* 'edsr-toolkit\[cuda\]'$"):
@@ -81,7 +95,7 @@ def test_a_graph_that_is_refused_is_one_sentence(
     made_up = SimpleNamespace(cuGraphLaunch=lambda graph, stream: code, cuGetErrorName=lambda code, name: 1)
     monkeypatch.setattr(graphs, "_driver", lambda: made_up)
     with pytest.raises(error, match=sentence) as caught:
-        graphs.launch_graph(1, 2)
+        graphs.DriverGraphs().launch_graph(1, 2)
     assert type(caught.value) is error
 
 

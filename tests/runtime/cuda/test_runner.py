@@ -314,6 +314,26 @@ def test_an_engine_of_uint8_is_fed_directly(device: FakeDevice) -> None:
     assert not any(name.startswith(("views", "mean")) for name in device.names())
 
 
+@pytest.mark.parametrize("io", ["float", "uint8"])
+def test_pictures_of_bytes_go_up_and_down_as_bytes(device: FakeDevice, io: Any) -> None:
+    """A quarter of what floats are, whatever the engine takes; with it comes the flag for what is no number."""
+    (picture,) = pictures(1, 9, 13)
+    pixels = 9 * 13 * 3
+
+    def copied(lr: Any) -> tuple[int, int]:
+        device.log.clear()
+        with running(device, FakeEngine(device, io=io, supports_capture=False)) as runner:
+            runner.run(lr)
+        up, down = ([entry.detail for entry in device.log if entry.what == f"copy_{way}"] for way in ("up", "down"))
+        assert len(up) == len(down) == 1
+        return up[0], down[0]
+
+    flag = 256 if io == "float" else 0
+    assert copied(picture) == (pixels, 4 * pixels + flag)
+    if io == "float":
+        assert copied(planar(picture)) == (4 * pixels, 16 * pixels + flag)
+
+
 # --- what is refused ---
 
 

@@ -9,15 +9,19 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 import pytest
+from click.testing import CliRunner
 from numpy.typing import NDArray
 
+from edsr_runtime import cli
 from edsr_runtime import upscaler as upscaler_module
 from edsr_runtime.backends import choose, engines
+from edsr_runtime.backends import trt as backend_module
 from edsr_runtime.backends.base import Backend, DeviceBackend
 from edsr_runtime.backends.trt import TensorRtBackend
 from edsr_runtime.contract import Contract, read_contract
 from edsr_runtime.errors import EdsrError, EnvironmentUnfitError, ModelFileError, NumericalError, ShapeError
-from edsr_runtime.trt.engine_file import EngineDescription, write_engine_file
+from edsr_runtime.pictures.read import read_picture
+from edsr_runtime.trt.engine_file import EngineDescription, sidecar, write_engine_file
 from edsr_runtime.trt.folder import engine_folder, make_private
 from edsr_runtime.trt.making import Made, Order
 from edsr_runtime.trt.profile import Profile, Size
@@ -25,6 +29,7 @@ from edsr_runtime.upscaler import Upscaler
 from engine_stand_ins import ENGINE, description, driver, flavour
 from fake_device import FakeDevice
 from fake_engine import ACTIVATION_BYTES, FakeEngine, Network
+from photographs import noise, save
 
 Pixels = NDArray[Any]
 RADIUS = 8  # receptive radius of the tiny networks, LR pixels
@@ -167,7 +172,51 @@ def test_a_backend_that_cannot_be_made_leaves_nothing(device: FakeDevice, tiny_m
         TensorRtBackend(device, FakeEngine(device), read_contract(tiny_model), "TensorRT")
 
 
+def test_an_engine_is_opened_with_the_kernels_that_were_compiled_for_it_here(
+    device: FakeDevice, tiny_model: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are code too: not from elsewhere, and not if others could have put them there."""
+    given: list[Path | None] = []
+
+    def load(flavour: Any, plan: bytes, contract: Contract, jit_cache: Path | None) -> FakeEngine:
+        assert plan == ENGINE
+        given.append(jit_cache)
+        return FakeEngine(device)
+
+    monkeypatch.setattr(backend_module, "cuda_driver", driver)
+    monkeypatch.setattr(backend_module, "load_flavour", flavour)
+    monkeypatch.setattr(backend_module, "open_device", lambda index: FakeDevice())
+    monkeypatch.setattr(backend_module, "TrtEngine", load)
+    path = put(tiny_model)
+    kernels = folder / "one.engine.fake.jit"
+    backend_module.open_tensorrt(path).close()
+    kernels.write_bytes(b"kernels")
+    backend_module.open_tensorrt(path).close()
+    kernels.chmod(0o666)
+    backend_module.open_tensorrt(path).close()
+    elsewhere = tmp_path / "one.engine"
+    for file in (path, sidecar(path)):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    backend_module.open_tensorrt(elsewhere, trust=True).close()
+    assert given == [kernels, kernels, None, None]
+
+
 # --- pictures ---
+
+
+def test_an_engine_of_nothing_but_halo_runs_pictures_that_fit_and_says_what_others_need(
+    gpu: Gpu, tiny_model: Path, on_cpu: Callable[..., Upscaler]
+) -> None:
+    put(tiny_model, most=Size(8, 2 * RADIUS, 2 * RADIUS))
+    with Upscaler(tiny_model, "tensorrt") as upscaler:
+        image = picture(2 * RADIUS, RADIUS)
+        assert_agree(upscaler.upscale(image), on_cpu().upscale(image))
+        with pytest.raises(ShapeError) as refused:
+            upscaler.plan(2 * RADIUS + 1, 9)
+        assert str(refused.value) == (
+            "the picture is 17x9 (HxW), the engine takes tiles of up to 16, and those are nothing but halo, which is 8 "
+            "on each side: build one with: edsr-trt build --tile 256"
+        )
 
 
 @pytest.mark.parametrize("self_ensemble", [False, True])
@@ -186,6 +235,36 @@ def test_pictures_are_those_of_the_cpu(
         ours, theirs = (np.concatenate(list(u.bands(image, alpha))) for u in (upscaler, on_cpu(self_ensemble)))
         assert_agree(ours[..., -1], theirs[..., -1])  # colours are divided by it, and differ more
     gpu.device.assert_clean()
+
+
+def test_the_command_does_and_says_what_it_does_and_says_on_the_cpu(
+    gpu: Gpu, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pictures of several formats, one that is broken, and one that is too small for the model."""
+    monkeypatch.chdir(tmp_path)
+    put(tiny_model)
+    Path("in").mkdir()
+    rgb = noise(41, 30)
+    save(rgb, Path("in/a.png"))
+    save(rgb, Path("in/b.jpg"))
+    save(np.dstack([rgb, noise(41, 30)[..., :1]]), Path("in/c.png"))
+    save(rgb[..., 0].astype(np.uint16) * 257, Path("in/d.png"))
+    save(rgb[:2], Path("in/e.png"))
+    Path("in/f.png").write_bytes(Path("in/a.png").read_bytes()[:-100])
+    outcomes = []
+    for backend in ("tensorrt", "onnxruntime"):
+        words = ["-i", "in", "-o", f"on-{backend}", "-m", str(tiny_model), "--backend", backend, "-f", "png"]
+        result = CliRunner().invoke(cli.main, words, catch_exceptions=False)
+        complaints = sorted(line for line in result.stderr.splitlines() if "in/" in line)
+        files = sorted(path.name for path in Path(f"on-{backend}").glob("*.png"))
+        outcomes.append((result.exit_code, complaints, files))
+    assert outcomes[0] == outcomes[1]
+    code, complaints, files = outcomes[0]
+    assert (code, len(complaints), files) == (3, 2, ["a.png", "b.png", "c.png", "d.png"])
+    for name in files:
+        ours, theirs = (read_picture(Path(f"on-{backend}", name)) for backend in ("tensorrt", "onnxruntime"))
+        assert_agree(ours.pixels, theirs.pixels)
+        assert (ours.alpha is None) == (theirs.alpha is None) == (name != "c.png")
 
 
 def test_the_next_tile_is_on_its_way_before_the_last_one_is_fetched(gpu: Gpu, tiny_model: Path) -> None:

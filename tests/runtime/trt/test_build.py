@@ -1,6 +1,10 @@
 """Engines that TensorRT-RTX really builds, without a GPU, of every kind of model; and every way a build can end."""
 
+import contextlib
+import io
+import itertools
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -9,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from edsr_export.exporting import ExportOptions, export_checkpoint
 from edsr_runtime.contract import Contract, read_contract
 from edsr_runtime.errors import EdsrError, EnvironmentUnfitError, GateError, ModelFileError
 from edsr_runtime.trt import build as building
 from edsr_runtime.trt.build import BuildOptions, Built, build_engine
+from edsr_runtime.trt.build_bar import BuildBar
 from edsr_runtime.trt.build_progress import BuildProgress
 from edsr_runtime.trt.flavour import Flavour
 from edsr_runtime.trt.memory import predict
@@ -40,7 +46,11 @@ VARIANTS: list[tuple[str, int, dict[str, Any]]] = [
     ("edsr", 4, {**FP16, **UINT8}),
     ("direct", 3, FP16),
     ("mdsr", 4, {**FP16, **PAPER}),
+    ("mdsr", 2, {**UINT8, **PAPER}),
+    ("mdsr", 3, {**FP16, **UINT8, **PAPER, **PLUS}),
+    ("edsr", 4, PLUS),
 ]
+"""With the fixtures, every two choices that an export has, together; ``COMBINATIONS`` are all of them."""
 COMBINATIONS = [
     (network, scale, {**precision, **tail, **io, **plus})
     for network in ("edsr", "mdsr")
@@ -95,10 +105,30 @@ def test_every_scale_builds(tiny_models: dict[int, Path], rtx: Flavour) -> None:
 
 
 @pytest.mark.parametrize(("kind", "scale", "options"), VARIANTS)
-def test_every_kind_builds_in_fp16(
+def test_every_choice_builds_beside_every_other(
     kind: str, scale: int, options: dict[str, Any], rtx: Flavour, tmp_path: Path
 ) -> None:
     prove_build(export(kind, scale, options, tmp_path), rtx)
+
+
+def test_every_two_choices_are_built_together(request: pytest.FixtureRequest, tiny_models: dict[int, Path]) -> None:
+    files = [*map(request.getfixturevalue, EXPORTED), *tiny_models.values()]
+    built = [choices(*of_contract(read_contract(path))) for path in files]
+    built += [choices(kind, scale, options) for kind, scale, options in VARIANTS if kind != "direct"]
+    every = [choices(kind, scale, options) for kind, scale, options in COMBINATIONS]
+    wanted = {pair for one in every for pair in itertools.combinations(one, 2)}
+    assert wanted - {pair for one in built for pair in itertools.combinations(one, 2)} == set()
+
+
+def choices(kind: str, scale: int, options: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
+    usual = {"precision": "fp32", "collapse_tail": True, "io": "float", "self_ensemble": False}
+    return ("kind", kind), ("scale", scale), *((name, options.get(name, value)) for name, value in usual.items())
+
+
+def of_contract(own: Contract) -> tuple[str, int, dict[str, Any]]:
+    kind = "direct" if own.config.get("tail") == "direct" else own.architecture
+    options = {"precision": own.precision, "io": own.io, "self_ensemble": own.self_ensemble}
+    return kind, own.scale, {**options, "collapse_tail": own.min_side > 1}
 
 
 @pytest.mark.slow
@@ -216,6 +246,43 @@ def test_progress_rises_from_nought_to_one() -> None:
     assert progress.fraction == 1
 
 
+def test_the_bar_shows_phase_and_share_and_keeps_lines_whole() -> None:
+    screen = io.StringIO()
+    progress = BuildProgress()
+    progress.start("Timing [it]", None, 4)
+    progress.step("Timing [it]", 1)
+    with BuildBar(Console(file=screen, force_terminal=True, width=80, color_system=None)) as bar:
+        bar.watch(progress)
+        bar.say("od\x1b[31md.onnx: " + 30 * "long ")
+        assert bar._progress.tasks[0].percentage == 50
+    shown = screen.getvalue()
+    assert "Timing [it] 0:00:00" in shown
+    assert "\x1b[2Kod\\x1b[31md.onnx: " + 30 * "long " + "\n" in shown  # on a line that was emptied first
+
+
+def test_on_a_terminal_the_command_shows_the_bar_and_says_what_it_says_without(
+    fp16_model: Path, rtx: Flavour, tmp_path: Path
+) -> None:
+    words = [sys.executable, "-c", "from edsr_runtime.trt.cli import main; main()"]
+    words += ["build", str(fp16_model), "--targets", "SM89", "--tile", "64", "--batch", "1", "--force"]
+    plain = subprocess.run(words, text=True, capture_output=True)
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=theirs, env={**os.environ, "TERM": "xterm"}) as process:
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):  # how a terminal ends
+            while piece := os.read(ours, 1 << 16):
+                shown += piece
+        assert process.stdout is not None
+        assert process.stdout.read().decode() == plain.stdout
+    os.close(ours)
+    assert process.returncode == plain.returncode == 0, plain.stderr
+    text = shown.decode()
+    assert "preparing" in text and "Building" in text
+    first = plain.stderr.splitlines()[0]
+    assert first.startswith("tiny_x2_fp16.onnx: TensorRT-RTX ") and f"\x1b[2K{first}\r\n" in text
+
+
 def test_cancelling_is_heard_at_the_next_step() -> None:
     progress = BuildProgress()
     progress.start("Building", None, 2)
@@ -243,14 +310,17 @@ def test_a_real_build_reports_progress_and_can_be_cancelled(fp16_model: Path, rt
     assert kept[0].cancelled
 
 
-def test_ctrl_c_ends_the_command_and_leaves_nothing(plus_model: Path, rtx: Flavour, folder: Path) -> None:
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_ctrl_c_and_kill_end_the_command_and_leave_nothing(
+    name: str, plus_model: Path, rtx: Flavour, folder: Path
+) -> None:
     """In an interpreter of its own: one that holds all native libraries of the tests may not survive SIGINT."""
     code = (
         f"import os, signal, sys; {HEARS_CTRL_C}\n"
         "from edsr_runtime.trt import cli, making\n"
         "real = making.build_engine\n"
         "def build(*arguments):\n"
-        "    return real(*arguments[:-1], lambda progress: os.kill(os.getpid(), signal.SIGINT))\n"
+        f"    return real(*arguments[:-1], lambda progress: os.kill(os.getpid(), signal.{name}))\n"
         "making.build_engine = build\n"
         f"cli.main(['build', {str(plus_model)!r}, '--precision', 'fp32', '--tile', '64', '--targets', 'SM89'])\n"
     )
@@ -317,6 +387,15 @@ def test_a_timing_cache_of_something_else_is_refused(monkeypatch: pytest.MonkeyP
     fake = FakeTensorRt(faults=frozenset({"timing_cache"}))
     with pytest.raises(EdsrError, match="cannot use the timing cache"):
         fake_build(fake, monkeypatch, timing_cache=tmp_path / "times")
+
+
+def test_an_engine_is_not_lost_because_its_times_cannot_be_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    built = fake_build(FakeTensorRt(), monkeypatch, timing_cache=tmp_path / "file" / "times")
+    assert built.engine == b"engine"
+    assert built.warnings[-1].endswith("times: the timing cache cannot be written (File exists)")
 
 
 def test_the_engine_is_asked_where_there_is_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

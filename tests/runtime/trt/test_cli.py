@@ -69,7 +69,7 @@ def test_an_engine_is_built_shown_listed_proven_and_removed(fp16_model: Path, rt
     info = run("info", path)
     assert info.exit_code == 2 and "damaged or exchanged. Build it again with: edsr-trt build" in info.stderr
     damaged = run("cache", "verify")
-    assert damaged.exit_code == 5 and "1 of 1 engines are damaged" in damaged.stderr
+    assert damaged.exit_code == 5 and "1 of 1 engines are damaged or cannot be trusted" in damaged.stderr
     assert run("cache", "prune", "--all", "--dry-run").stdout == f"{path}\n" and path.exists()
     assert run("cache", "prune", "--all").stdout == f"{path}\n"
     assert list(folder.iterdir()) == []
@@ -99,6 +99,7 @@ def test_without_words_the_shipped_model_is_ordered(monkeypatch: pytest.MonkeyPa
     order, options = ordered(monkeypatch)
     assert (options["model"], options["output"], options["force"]) == (None, None, False)
     assert order.profile(contract()) == Profile(Size(1, 3, 3), Size(8, 256, 256), Size(8, 256, 256))
+    assert order.profile(contract(receptive_radius=172)).max == Size(8, 688, 688)
     assert (order.precision, order.io, order.self_ensemble, order.targets) == ("fp16", None, None, ())
 
 
@@ -112,6 +113,11 @@ def test_without_words_the_shipped_model_is_ordered(monkeypatch: pytest.MonkeyPa
 def test_shapes_are_given_as_to_trtexec(words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     order, _ = ordered(monkeypatch, "a.onnx", *words)
     assert order.profile(contract()) == Profile(Size(1, 8, 8), Size(2, 64, 64), Size(4, 64, 96))
+
+
+def test_other_options_are_named_as_trtexec_names_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    order, _ = ordered(monkeypatch, "--builderOptimizationLevel=5", f"--timingCacheFile={tmp_path / 'times'}")
+    assert (order.opt_level, order.timing_cache) == (5, tmp_path / "times")
 
 
 @pytest.mark.parametrize(
@@ -154,6 +160,17 @@ def test_info_shows_an_engine_of_the_full_tensorrt_and_does_not_ask_for_trust(tm
     assert lines[0] == "edsr x4, fp16, uint8 in and out, averages the eight views"
     assert any(line.startswith("  for: TensorRT 11.4.0 on NVIDIA GeForce RTX 4090 (8.9); ") for line in lines)
     assert "  built: on NVIDIA GeForce RTX 4090, driver 13.0, 580.65.06, in 1.5 s by edsr-toolkit 0.1.0" in lines
+
+
+def test_what_a_stranger_wrote_does_nothing_to_the_terminal(tmp_path: Path) -> None:
+    path = tmp_path / "od\x1b[31md\udcff.engine"
+    write_engine_file(path, ENGINE, full_description(gpu="GPU\x1b]0;title\x07"))
+    result = run("info", path, "--layers")
+    assert result.exit_code == 0, result.stderr
+    assert "GPU\\x1b]0;title\\x07" in result.stdout and "\x1b" not in result.stdout
+    path.write_bytes(b"damaged")
+    result = run("info", path)
+    assert result.exit_code == 2 and "od\\x1b[31md\\udcff.engine: its SHA-256" in result.stderr
 
 
 def test_prune_takes_its_choices(folder: Path) -> None:

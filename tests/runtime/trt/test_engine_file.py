@@ -115,9 +115,24 @@ def test_a_folder_that_others_can_write_to_is_not_ours(engine: Path) -> None:
     assert is_ours(engine)
     engine.parent.chmod(0o770)
     assert not is_ours(engine)
+    with pytest.raises(ModelFileError, match=r"this one lies in a folder that others can write to\. If you know"):
+        open_engine_file(engine)
     make_private(engine.parent)
     assert engine.parent.stat().st_mode & 0o777 == 0o700
     assert is_ours(engine)
+
+
+def test_what_others_put_there_while_they_could_is_not_ours(engine: Path) -> None:
+    """Since then the folder may have been made private."""
+    engine.chmod(0o666)
+    with pytest.raises(ModelFileError, match=r"this one is a file that others can write to\. If you know"):
+        open_engine_file(engine)
+    assert open_engine_file(engine, trust=True)[0] == ENGINE
+    if os.getuid() == 0:  # nobody else can give files away
+        engine.chmod(0o600)
+        os.chown(engine, 12345, -1)
+        with pytest.raises(ModelFileError, match=r"this one is a file that belongs to another user \(id 12345\)"):
+            open_engine_file(engine)
 
 
 def test_a_folder_of_somebody_else_is_refused(engine: Path, monkeypatch: pytest.MonkeyPatch) -> None:

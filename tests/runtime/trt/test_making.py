@@ -2,13 +2,16 @@
 
 import dataclasses
 import hashlib
+import re
 import shlex
 import stat
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 from click.testing import CliRunner
 
@@ -17,14 +20,16 @@ from edsr_runtime.contract import Contract, read_contract
 from edsr_runtime.errors import EdsrError, EnvironmentUnfitError, GateError, MissingDependencyError, ModelFileError
 from edsr_runtime.trt import build, cache, cli, making
 from edsr_runtime.trt.build import Built
+from edsr_runtime.trt.default_profile import default_profile
 from edsr_runtime.trt.driver import Driver, Gpu
 from edsr_runtime.trt.engine_file import Flags, open_engine_file, sidecar
 from edsr_runtime.trt.flavour import Flavour
 from edsr_runtime.trt.making import Made, Order, export_command, make_engine, shipped_model
 from edsr_runtime.trt.memory import predict
 from edsr_runtime.trt.precision import PrecisionReport
-from edsr_runtime.trt.profile import Profile, Size, default_profile, tile_profile
+from edsr_runtime.trt.profile import Profile, Size, tile_profile
 from engine_stand_ins import ADA, ENGINE, FakeTensorRt, contract, driver, with_capability
+from unsealed import unsealed
 
 SMALL = Order(profile=lambda own: tile_profile(64, 1, own))
 AHEAD = dataclasses.replace(SMALL, targets=("SM89",))
@@ -103,6 +108,7 @@ def test_an_engine_is_built_once_and_found_again(fp16_model: Path, rtx: Flavour,
     assert make_engine(fp16_model, order).fresh
     assert make_engine(fp16_model, order, force=True).fresh
     assert sorted(folder.iterdir()) == [made.path, sidecar(made.path)]
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (folder, *sorted(folder.iterdir()))] == [0o700, 0o600, 0o600]
 
 
 def test_an_fp32_engine_is_built_where_it_is_asked_for(tiny_model: Path, rtx: Flavour, tmp_path: Path) -> None:
@@ -155,6 +161,66 @@ def test_an_fp32_file_is_refused_with_the_command_that_exports_fp16(tiny_model: 
 def test_what_does_not_fit_is_refused(changes: dict[str, Any], message: str, fp16_model: Path, stage: Stage) -> None:
     with pytest.raises(EdsrError, match=message):
         stage.make(fp16_model, dataclasses.replace(SMALL, **changes))
+    assert stage.built == []
+
+
+def spoilt(model: Path, folder: Path, spoil: Callable[[onnx.ModelProto], None]) -> Path:
+    """A copy that somebody has changed, without the seal that would tell."""
+    changed = unsealed(model)
+    spoil(changed)
+    path = folder / model.name
+    path.write_bytes(changed.SerializeToString())
+    return path
+
+
+def elsewhere(location: str) -> Callable[[onnx.ModelProto], None]:
+    def spoil(model: onnx.ModelProto) -> None:
+        weights = model.graph.initializer[0]
+        weights.ClearField("raw_data")
+        weights.data_location = onnx.TensorProto.EXTERNAL
+        weights.external_data.add(key="location", value=location)
+
+    return spoil
+
+
+def foreign_operator(model: onnx.ModelProto) -> None:
+    model.graph.node[0].domain = "com.example"
+
+
+def absurd_shape(model: onnx.ModelProto) -> None:
+    model.graph.initializer[0].dims[:] = [1 << 20, 1]
+
+
+def giant(model: onnx.ModelProto) -> None:
+    model.graph.initializer[0].dims[:] = [1 << 15, 1 << 15, 3, 3]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (foreign_operator, "it has an operator of the domain 'com.example', so it was not opened"),
+        (absurd_shape, "have the shape 1048576x1, so it was not opened"),
+        (giant, "its weights take more than 1024 MiB, so it was not opened"),
+        (elsewhere("../../etc/passwd"), "lie in another file, '../../etc/passwd', expected all of them in this one"),
+        (elsewhere("beside.bin"), "lie in another file, 'beside.bin', expected all of them in this one, so it was not"),
+    ],
+)
+def test_a_file_that_may_do_harm_never_reaches_the_builder(
+    spoil: Callable[[onnx.ModelProto], None], message: str, fp16_model: Path, stage: Stage, tmp_path: Path
+) -> None:
+    path = spoilt(fp16_model, tmp_path, spoil)
+    (tmp_path / "beside.bin").write_bytes(bytes(1 << 20))  # TensorRT would look for it where the command runs
+    with pytest.raises(ModelFileError, match=re.escape(message)) as refused:
+        stage.make(path, AHEAD)
+    assert str(refused.value).startswith(f"{path}: ") and stage.built == []
+
+
+def test_a_damaged_file_never_reaches_the_builder(fp16_model: Path, stage: Stage, tmp_path: Path) -> None:
+    data = bytearray(fp16_model.read_bytes())
+    data[len(data) // 2] ^= 4
+    (tmp_path / "a.onnx").write_bytes(data)
+    with pytest.raises(ModelFileError, match=r"a\.onnx: "):
+        stage.make(tmp_path / "a.onnx", AHEAD)
     assert stage.built == []
 
 
@@ -290,6 +356,16 @@ def test_other_gpus_get_other_engines(fp16_model: Path, stage: Stage) -> None:
 def test_an_option_that_does_nothing_is_said_to(fp16_model: Path, stage: Stage) -> None:
     stage.make(fp16_model, dataclasses.replace(AHEAD, opt_level=5))
     assert stage.notes[-1] == "TensorRT-RTX 1.7.1.116 does not heed --opt-level"
+
+
+def test_tiles_of_nothing_but_halo_are_said_to_be_that(fp16_model: Path, stage: Stage) -> None:
+    halo = read_contract(fp16_model).receptive_radius
+    narrow = dataclasses.replace(AHEAD, profile=lambda own: tile_profile(2 * halo, 1, own))
+    stage.make(fp16_model, narrow)
+    assert stage.notes[-1].startswith(f"warning: the engine is for pictures of up to {2 * halo}x{2 * halo} (HxW) only")
+    stage.notes.clear()
+    stage.make(fp16_model, AHEAD)
+    assert not any("warning" in note for note in stage.notes)
 
 
 # --- memory ---

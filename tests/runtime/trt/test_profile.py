@@ -5,7 +5,7 @@ import re
 import pytest
 
 from edsr_runtime.errors import ShapeError
-from edsr_runtime.trt.profile import Profile, Size, checked, default_profile, shapes_profile, tile_profile
+from edsr_runtime.trt.profile import Profile, Size, checked, shapes_profile, tile_profile
 from engine_stand_ins import contract
 
 FLOAT, UINT8 = contract(min_side=3), contract(min_side=1, io="uint8")
@@ -21,12 +21,6 @@ def test_a_tile_is_best_and_largest_and_small_pictures_run_whole() -> None:
 def test_dimensions_are_in_the_order_of_the_input() -> None:
     assert Size(8, 64, 96).dims("float") == (8, 3, 64, 96)
     assert Size(8, 64, 96).dims("uint8") == (8, 64, 96, 3)
-
-
-def test_eight_at_once_unless_the_model_makes_its_eight_itself() -> None:
-    assert default_profile(FLOAT).max == Size(8, 256, 256)
-    assert default_profile(contract(self_ensemble=True)).max == Size(1, 256, 256)
-    assert default_profile(FLOAT, tile=96, batch=2).opt == Size(2, 96, 96)
 
 
 def test_shapes_are_read_as_trtexec_reads_them() -> None:

@@ -31,6 +31,7 @@ from edsr_runtime.trt.verify import (
 )
 from engine_stand_ins import contract
 from photographs import noise, save
+from unsealed import unsealed
 
 PROFILE = Profile(Size(1, 3, 3), Size(4, 64, 64), Size(4, 64, 64))
 
@@ -54,6 +55,15 @@ def test_an_fp16_file_passes_as_an_engine_would(fp16_model: Path, tiny_model: Pa
     assert 0 < agreement.rms < 0.05 and 0 < agreement.largest < 0.5  # FP16 does differ
     assert 0 < agreement.changed < 0.05
     assert loss.pictures == 1 and abs(loss.mean_db) < 0.01
+
+
+def test_a_reference_that_may_do_harm_is_not_opened(tiny_model: Path, tmp_path: Path) -> None:
+    model = unsealed(tiny_model)
+    model.graph.node[0].domain = "com.example"
+    path = tmp_path / "a.onnx"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ModelFileError, match=r"an operator of the domain 'com\.example', so it was not opened"):
+        open_reference(path, read_contract(tiny_model))
 
 
 def test_an_fp32_file_agrees_exactly_with_itself(tiny_model: Path) -> None:
