@@ -197,7 +197,7 @@ def key(variant: dict[str, Any]) -> tuple[Any, ...]:
 @click.command(cls=EdsrCommand)
 @click.option("--network", "names", type=click.Choice(list(NETWORKS)), multiple=True, help="Default: all.")
 @click.option("--scale", "scales", type=click.Choice(list(map(str, SCALES))), multiple=True, help="Default: all.")
-@click.option("--all", "everything", is_flag=True, help="FP32, uint8 and the self-ensemble too: more than an hour.")
+@click.option("--all", "everything", is_flag=True, help="FP32, uint8 and the self-ensemble too: hours.")
 @click.option("--tile", type=click.IntRange(min=16), default=128, show_default=True, help="Side, LR pixels.")
 @click.option("--batch", type=click.IntRange(min=1), default=8, show_default=True, help="Tiles at once.")
 @click.option(
@@ -210,15 +210,17 @@ def main(
 ) -> None:
     """Build engines of the paper's networks, and compare their memory with what was foretold.
 
-    The table goes to stdout, progress to stderr. Exit code 5 if a proof fails.
+    Each is in the JSON file as soon as it is built, so the command can be stopped and given again. The table goes to
+    stdout, progress to stderr. Exit code 5 if a proof fails.
     """
     wanted = variants(names or tuple(NETWORKS), tuple(map(int, scales)) or SCALES, everything)
     machine = machines.describe_machine()
     output = output or RESULTS / f"{machine.slug}-{machines.now()[:10]}-engines.json"
     result = read_result(output) if output.exists() else _circumstances(machine)
-    if result.get("measurement") != "engines":
-        raise EdsrError(f"{output}: holds something else; pass another --output")
+    _check_same(result, machine, output)
     done = [Variant(**b["variant"]) for b in result["builds"] if b["size"] == [batch, tile, tile]]
+    kept = sum(variant in done for variant in wanted)
+    click.echo(f"{kept} of {len(wanted)} engines are in {output}; stopped, it goes on with --output {output}", err=True)
     with tempfile.TemporaryDirectory(prefix="edsr-engines-") as folder:
         for variant in wanted:
             if variant in done:
@@ -229,6 +231,24 @@ def main(
             write_result(output, result)
     click.echo(render(result["builds"]))
     click.echo(f"written to {output}", err=True)
+
+
+def _check_same(result: dict[str, Any], machine: machines.Machine, output: Path) -> None:
+    """Whether what is built now may stand in one table with what is there.
+
+    Raises:
+        EdsrError: the file is of another measurement, machine or TensorRT-RTX.
+    """
+    from edsr_runtime.trt.flavour import load_flavour
+
+    if result.get("measurement") != "engines":
+        raise EdsrError(f"{output}: holds something else; pass another --output")
+    for what, found, expected in (
+        ("TensorRT-RTX", result["versions"]["tensorrt_rtx"], load_flavour("rtx").version),
+        ("a CPU", result["machine"]["cpu"], machine.cpu),
+    ):
+        if found != expected:
+            raise EdsrError(f"{output}: was begun with {what} {found}, and here is {expected}; pass another --output")
 
 
 def _circumstances(machine: machines.Machine) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks import engines
-from benchmarks.engines import NETWORKS, SCALES, Network, Variant, build, main, render, variants
+from benchmarks.engines import NETWORKS, SCALES, Build, Network, Variant, build, main, render, variants
 from benchmarks.result_file import read_result
 from edsr_runtime.errors import EdsrError
 from edsr_runtime.trt.flavour import load_flavour
@@ -42,11 +42,37 @@ def test_the_command_keeps_what_it_has_built(tmp_path: Path, monkeypatch: pytest
     assert (uncollapsed["variant"]["collapse_tail"], collapsed["variant"]["collapse_tail"]) == (False, True)
     for built in result["builds"]:
         assert built["size"] == [1, 64, 64] and built["activations"] > 0 and len(built["proofs"]) == 2
+    assert f"0 of 2 engines are in {output}; stopped, it goes on with --output {output}" in first.stderr
     monkeypatch.setattr(engines, "build", lambda *_: pytest.fail("built again"))
     again = CliRunner().invoke(main, words, catch_exceptions=False)
     assert again.stdout == first.stdout and "| edsr-baseline x2 fp16 float uncollapsed | 1x64x64 |" in first.stdout
-    output.write_text(json.dumps({**result, "measurement": "speed"}))
-    assert "holds something else" in CliRunner().invoke(main, words).stderr
+    for changes, complaint in (
+        ({"measurement": "speed"}, "holds something else; pass another --output"),
+        ({"versions": {"tensorrt_rtx": "1.6.0"}}, "was begun with TensorRT-RTX 1.6.0, and here is 1."),
+        ({"machine": {"cpu": "an abacus"}}, "was begun with a CPU an abacus, and here is "),
+    ):
+        output.write_text(json.dumps({**result, **changes}))
+        assert complaint in CliRunner().invoke(main, words).stderr
+
+
+def test_what_was_built_before_it_was_stopped_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[Variant] = []
+
+    def stopped_at_the_third(variant: Variant, folder: Path, batch: int, tile: int) -> Build:
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(variant)
+        return Build(variant, (batch, tile, tile), 0.1, ("a proof",), 1, 3, 2, 1, 1, 1.0, 1.0, True)
+
+    monkeypatch.setattr(engines, "build", stopped_at_the_third)
+    words = ["--network", "mdsr", "--output", str(tmp_path / "engines.json")]
+    assert CliRunner().invoke(main, words).exit_code != 0
+    before = done.copy()
+    assert [Variant(**b["variant"]) for b in read_result(tmp_path / "engines.json")["builds"]] == before
+    done.clear()
+    again = CliRunner().invoke(main, words)
+    assert f"2 of 6 engines are in {tmp_path / 'engines.json'}" in again.stderr
+    assert done == variants(("mdsr",), SCALES, everything=False)[2:4], "it goes on where it was"
 
 
 def test_the_table_says_how_far_the_memory_falls_and_what_was_not_foretold() -> None:
