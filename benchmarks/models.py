@@ -41,6 +41,10 @@ def build_network(architecture: str, config: Mapping[str, Any], scale: int) -> S
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED)
         network = known.network_type(known.config_type(**own_scale, **config))
+        for layer in network.modules():
+            # As PyTorch begins: VDSR's own beginning gives values so far above white that FP32 cannot prove an export.
+            if isinstance(layer, nn.Conv2d) and layer.weight.requires_grad:
+                layer.reset_parameters()
     return network.eval().requires_grad_(False)
 
 
@@ -106,6 +110,7 @@ class Models:
         folder = self._folder / "networks"
         path = folder / f"{name}_x{scale}.onnx"
         if not path.exists():
+            folder.mkdir(exist_ok=True)
             checkpoint = folder / f"{name}.pt"
             save_checkpoint(checkpoint, network)
             export_checkpoint(checkpoint, path, ExportOptions(scales=(scale,)))

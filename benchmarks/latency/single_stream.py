@@ -4,8 +4,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
-
 from benchmarks.context import Context
 from benchmarks.latency.ceilings import Ceiling, Sizes, highest, measure_ceilings
 from benchmarks.latency.entrants import Entrant, Stable
@@ -13,6 +11,7 @@ from benchmarks.ours import ALL_FORMS, AUTO, NO_COLLAPSE
 from benchmarks.peers.peer import Rgb
 from benchmarks.peers.registry import PEERS, TORCH_EAGER
 from benchmarks.pictures import noise
+from benchmarks.same_work import difference
 from benchmarks.targets import Target, at_least
 from benchmarks.timing import (
     Candidate,
@@ -27,11 +26,9 @@ from benchmarks.timing import (
     spread,
     take_turns,
 )
-from edsr_runtime.errors import GateError
 
 _TIMES_TORCH = {2: 9.0, 3: 18.0, 4: 24.0}  # to reach with AMX
 _TIMES_NO_COLLAPSE_X4 = 1.6
-_SAME_FUNCTION = 3  # grey levels; BF16 stays within 2, and another network differs by tens
 
 
 @dataclass(frozen=True)
@@ -143,14 +140,7 @@ def _case(context: Context, scale: int, ceilings: dict[str, float]) -> LatencyCa
 def _difference(entrant: Entrant, lr: Rgb, reference: Rgb) -> tuple[int | None, float | None]:
     if entrant.kind == "null" or not entrant.is_same_function:
         return None, None
-    difference = np.abs(entrant.upscale(lr).astype(np.int16) - reference)
-    largest = int(difference.max())
-    if largest > _SAME_FUNCTION:
-        raise GateError(
-            f"{entrant.name} differs from PyTorch by {largest} grey levels (allowed {_SAME_FUNCTION}): it computes "
-            "something else, so its time says nothing"
-        )
-    return largest, float(np.mean(difference > 0))
+    return difference(entrant.name, entrant.upscale(lr), reference)
 
 
 def _targets(context: Context, cases: list[LatencyCase]) -> list[Target]:
