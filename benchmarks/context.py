@@ -22,3 +22,10 @@ class Context:
     """Benchmark pictures and weights: ``benchmark/<Set>/HR``, ``weights/``."""
     say: Callable[[str], None]
     """Takes a line on what is being done."""
+    runs: Path | None = None
+    """Folder of training runs, which then stay and go on where they were stopped; None: they are files of the run."""
+
+    @property
+    def run_folder(self) -> Path:
+        """Where training runs have their folders."""
+        return self.runs or self.folder / "runs"

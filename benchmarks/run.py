@@ -25,13 +25,14 @@ from benchmarks.settings import (
     smoke_settings,
     with_rounds,
 )
-from edsr_runtime.command import EdsrCommand
-from edsr_runtime.errors import EdsrError, MissingDependencyError
+from edsr_runtime.command import EdsrCommand, needs_extra
+from edsr_runtime.errors import EdsrError
 
 RESULTS = Path(__file__).resolve().parent / "results"
 _NEED_DATA = {
     "quality": "benchmark pictures",
     "claims": "photographs in train/ and benchmark pictures",
+    "field": "photographs in train/ and benchmark pictures",
 }
 
 
@@ -80,6 +81,11 @@ def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> tup
     help="Benchmark sets, in benchmark/ or in the folder itself, or one set; for some measurements also weights/ and "
     "train/. Default: what EDSR_DATA names; without it, quality is left out.",
 )
+@click.option(
+    "--runs",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Takes the training runs of claims and field, which then go on where they were stopped. Default: not kept.",
+)
 @click.option("--compare", "old", type=click.Path(path_type=Path), help="Older result: exit code 5 if it was better.")
 @click.option(
     "--threshold",
@@ -105,6 +111,7 @@ def main(
     overwrite: bool,
     folder: Path | None,
     data: Path | None,
+    runs: Path | None,
     old: Path | None,
     threshold: float,
     memory_scales: tuple[int, ...],
@@ -131,7 +138,7 @@ def main(
     if only and data is None and (needy := [name for name in only if name in _NEED_DATA]):
         raise EdsrError(f"{needy[0]} needs {_NEED_DATA[needy[0]]}: pass --data, or set EDSR_DATA")
 
-    measure_all(names, settings, machine, data, result, output)
+    measure_all(names, settings, machine, data, result, output, runs)
     click.echo(render(result))
     if output is not None:
         _say(f"written to {output}")
@@ -150,6 +157,7 @@ def measure_all(
     data: Path | None,
     result: dict[str, Any],
     output: Path | None,
+    runs: Path | None = None,
 ) -> None:
     """Run measurements one after the other into ``result``, writing it after each, so that none is lost.
 
@@ -163,7 +171,7 @@ def measure_all(
 
     with tempfile.TemporaryDirectory(prefix="edsr-benchmarks-") as name:
         folder = Path(name)
-        context = Context(settings, machine, Models(folder, settings), folder, data, _say)
+        context = Context(settings, machine, Models(folder, settings), folder, data, _say, runs)
         for measurement in names:
             if measurement in _NEED_DATA and data is None:
                 result["skipped"][measurement] = "no benchmark data, which --data or EDSR_DATA name"
@@ -209,19 +217,15 @@ def _as_read(result: dict[str, Any]) -> dict[str, Any]:
 
 def _measurements() -> dict[str, Callable[[Any], Any]]:
     """By name; loads PyTorch and the rest."""
-    try:
+    with needs_extra("bench"):
         from benchmarks import claims, encode, loader, memory, ring
         from benchmarks.cost import measure as cost
+        from benchmarks.field import run_time, training
         from benchmarks.latency import offline, single_stream
         from benchmarks.quality import measure as quality
         from benchmarks.quality import models, seams
         from benchmarks.scaling import measure as scaling
         from benchmarks.scaling import startup
-    except ModuleNotFoundError as err:
-        package = (err.name or "").partition(".")[0]
-        if package in ("", "benchmarks", "edsr_runtime", "edsr_train", "edsr_export"):
-            raise  # a mistake of ours
-        raise MissingDependencyError(package, extra="bench") from err
     return {
         "cost": cost.measure,
         "latency": single_stream.measure,
@@ -236,6 +240,8 @@ def _measurements() -> dict[str, Callable[[Any], Any]]:
         "loader": loader.measure,
         "memory": memory.measure,
         "claims": claims.measure,
+        "field": training.measure,
+        "field-latency": run_time.measure,
     }
 
 

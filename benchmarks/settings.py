@@ -6,10 +6,11 @@ from benchmarks.timing import Effort
 
 _LATENCY = Effort(rounds=10, least_runs=2, least_seconds=1.0)
 _OFFLINE = Effort(rounds=5, least_seconds=5.0, warm_up=1)
+_FIELD = Effort(rounds=7, least_seconds=0.5, warm_up=1)
 
 MEASUREMENTS = (
     *("cost", "latency", "models", "offline", "ring", "quality", "seams", "encode", "scaling", "startup"),
-    *("loader", "memory", "claims"),
+    *("loader", "memory", "claims", "field", "field-latency"),
 )
 QUICK_MEASUREMENTS = ("cost", "latency", "models", "offline", "quality", "seams", "scaling", "startup")
 """What a quick run measures; with quick settings it is meant to take three minutes, and takes longer yet."""
@@ -49,6 +50,7 @@ class Settings:
     """Of ring, encode and loader."""
     quality_sets: tuple[str, ...] | None = None
     """Names of folders; None: all that are there."""
+    quality_scales: tuple[int, ...] = (2, 3, 4)
     quality_foreign: bool = True
     """Whether weights of others are measured too, and not our models alone."""
     quality_side: int | None = None
@@ -95,6 +97,16 @@ class Settings:
     claims_memory_scales: tuple[int, ...] = (2, 4)
     claims_memory_patch: int = 48
     """Side where memory is counted, LR pixels: the paper's."""
+    field_updates: int = 1000
+    """Of each network of the field."""
+    field_validate_every: int = 250
+    field_batch: int = 16
+    field_patch: int = 24
+    """Side of what they are trained on, LR pixels."""
+    field_effort: Effort = _FIELD
+    """Of their run time."""
+    field_sides: tuple[int, ...] = (256, 512, 1024)
+    """Height and width of the results that are timed, HR pixels: those of the slides."""
     quick: bool = False
     """See ``quick_settings``."""
     smoke: bool = False
@@ -112,6 +124,7 @@ def with_rounds(settings: Settings, rounds: int) -> Settings:
         settings,
         latency_effort=replace(settings.latency_effort, rounds=rounds),
         offline_effort=replace(settings.offline_effort, rounds=rounds),
+        field_effort=replace(settings.field_effort, rounds=rounds),
         ceiling_rounds=rounds,
         ring_rounds=rounds,
         encode_rounds=rounds,
@@ -127,19 +140,23 @@ def quick_settings() -> Settings:
         scales=(4,),
         cost_all=False,
         cost_scales=(4,),
-        lr_hw=(96, 128),
-        latency_effort=Effort(rounds=5, least_seconds=0.2, warm_up=1),
+        lr_hw=(64, 96),
+        latency_effort=Effort(rounds=4, least_seconds=0.1, warm_up=1),
+        latency_tile=80,
         slow_peers=False,
+        ceiling_matrix=1024,
         ceiling_rounds=3,
         offline_effort=Effort(rounds=3, warm_up=0),
         offline_pictures=2,
+        offline_scale=4,
         quality_sets=("Set5",),
+        quality_scales=(4,),
         quality_foreign=False,
-        scaling_megapixels=(0.05, 0.1, 0.25, 0.5),
-        scaling_tiles=(64, 128, 256, 512),
+        scaling_megapixels=(0.05, 0.1, 0.25),
+        scaling_tiles=(64, 128, 256),
         scaling_batches=(1, 4),
         scaling_in_flight=(1, 2, 4),
-        scaling_side=128,
+        scaling_side=96,
         scaling_repeats=2,
         startup_runs=3,
         quick=True,
@@ -188,6 +205,12 @@ def smoke_settings(rounds: int = 2) -> Settings:
             claims_patch=8,
             claims_memory_scales=(2,),
             claims_memory_patch=8,
+            field_updates=4,
+            field_validate_every=2,
+            field_batch=2,
+            field_patch=8,
+            field_effort=Effort(rounds, warm_up=1),
+            field_sides=(32, 48),
             smoke=True,
         ),
         rounds,

@@ -1,4 +1,4 @@
-"""What training holds in memory, with batch norm in the residual blocks and without.
+"""What training holds in memory: EDSR, EDSR with batch norm in its residual blocks, and SRResNet.
 
 Started as a program it does a few updates and ends; ``training_peak`` measures such a process.
 """
@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 if __name__ == "__main__":  # started as a file: the package is beside the folder that Python looks in
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
@@ -21,6 +22,7 @@ from edsr_runtime.errors import EdsrError
 from edsr_train.config import TrainConfig
 from edsr_train.models.blocks import conv
 from edsr_train.models.edsr import EDSR, EDSRConfig
+from edsr_train.models.srresnet import SRResNet, SRResNetConfig
 from edsr_train.processes import Processes
 from edsr_train.updater import Updater
 
@@ -32,9 +34,9 @@ for here, are not counted as needed."""
 
 
 class BatchNormBlock(nn.Module):
-    """conv - batch norm - ReLU - conv - batch norm, added to the input: SRResNet's.
+    """conv - batch norm - ReLU - conv - batch norm, added to the input: EDSR's block, with batch norm and nothing else.
 
-    Source: Lim et al., arXiv:1707.02921, figure 2 (b).
+    Source: Lim et al., arXiv:1707.02921, figure 2 (b), which draws SRResNet's so. That one has PReLU.
     """
 
     def __init__(self, n_feats: int) -> None:
@@ -48,6 +50,11 @@ class BatchNormBlock(nn.Module):
         return sum_
 
 
+Kind = Literal["edsr", "edsr-batch-norm", "srresnet"]
+"""``edsr-batch-norm``: with it in every residual block, and nothing else that differs. ``srresnet``: the real one, in
+the form of table 1 of the EDSR paper, with PReLU, and with batch norm at the end of its body too."""
+
+
 @dataclass(frozen=True)
 class Training:
     """What is trained, in FP32, and on how much at once."""
@@ -58,15 +65,17 @@ class Training:
     patch: int
     """Side, LR pixels."""
     batch: int
-    batch_norm: bool
-    """In every residual block; nothing else differs."""
+    kind: Kind
 
-    def network(self) -> EDSR:
-        """The paper's network, in training mode; the same weights every time."""
+    def network(self) -> EDSR | SRResNet:
+        """In training mode; the same weights every time."""
+        sizes = (self.scale, self.n_resblocks, self.n_feats)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            network = EDSR(EDSRConfig(self.scale, self.n_resblocks, self.n_feats))
-            if self.batch_norm:
+            if self.kind == "srresnet":
+                return SRResNet(SRResNetConfig(*sizes, form="reproduced")).train()
+            network = EDSR(EDSRConfig(*sizes))
+            if self.kind == "edsr-batch-norm":
                 for index in range(self.n_resblocks):
                     network.body[index] = BatchNormBlock(self.n_feats)
         return network.train()

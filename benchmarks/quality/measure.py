@@ -164,8 +164,10 @@ def as_papers_count(psnr_db: float, gray_pictures: int, pictures: int) -> float:
 
 def _models(context: Context, data: Path) -> Iterator[_Model]:
     """Our own, whose checkpoints lie in ``train/checkpoints``, then those of others."""
-    models = context.models
+    models, scales = context.models, context.settings.quality_scales
     for shipped in shipped_models():
+        if shipped.scale not in scales:
+            continue
         checkpoint = _CHECKPOINTS / f"{shipped.path.stem}.safetensors"
         loaded = load_network(checkpoint)
         if read_contract(shipped.path).source_sha256 != loaded.sha256:
@@ -174,6 +176,8 @@ def _models(context: Context, data: Path) -> Iterator[_Model]:
         whole = models.from_checkpoint(checkpoint, None, collapse_tail=False)
         yield _Model(shipped.path.stem, shipped.scale, shipped.path, whole, TorchEager(network), True)
     for weights in FOREIGN if context.settings.quality_foreign else ():
+        if weights.scale not in scales:
+            continue
         checkpoint = data / weights.path
         if not checkpoint.is_file():
             context.say(f"quality: {weights.path} is not among the data")

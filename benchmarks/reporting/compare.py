@@ -116,6 +116,11 @@ def metrics(result: Result) -> Iterator[tuple[str, Metric]]:
         for row in case["rows"]:
             name = f"PSNR of {case['model']}, {row['name']}, {case['set']}, {case['protocol']}"
             yield name, Metric(row["psnr_db"], "dB", "higher", False)
+    for case in results.get("field-latency", {}).get("cases", ()):
+        for row in case["rows"]:
+            if row["engine"] == "auto":
+                where = f"x{results['field-latency']['scale']}, {case['hr_hw'][0]}x{case['hr_hw'][1]} HR"
+                yield f"latency of {row['network']}, {where}", Metric(row["latency_ms"]["p50"], "ms", "lower", True)
     for curve in results.get("scaling", {}).get("curves", ()):
         for point in curve["points"]:
             where = f"{curve['name']} {point['x']:g}"

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from benchmarks.reporting.cost_tables import cost
+from benchmarks.reporting.field_tables import field, field_latency
 from benchmarks.reporting.latency_tables import encode, latency, memory, models, offline, ring, startup
 from benchmarks.reporting.quality_tables import quality, seams
 from benchmarks.reporting.scaling_tables import scaling
@@ -23,6 +24,8 @@ SECTIONS: dict[str, Callable[[Result], Section]] = {
     "loader": loader,
     "memory": memory,
     "claims": claims,
+    "field": field,
+    "field-latency": field_latency,
 }
 
 

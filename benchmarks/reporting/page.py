@@ -24,6 +24,8 @@ _TITLES = {
     "loader": "Training data",
     "memory": "Memory",
     "claims": "Claims of the paper",
+    "field": "The field",
+    "field-latency": "The field, run time",
 }
 
 

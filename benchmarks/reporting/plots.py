@@ -120,6 +120,30 @@ def _models(result: Result) -> list[tuple[str, float, float, int]]:
     return [(name, times[name], scores[name], sizes[name]) for name in times if name in scores and name in sizes]
 
 
+def gain_against_cost(result: Result) -> "Figure | None":
+    """The introduction's figure: what each network of the field gains over bicubic, against its Mult-Adds."""
+    section = result["results"].get("field")
+    if not section or not section["rows"]:
+        return None
+    figure, axes = _figure(f"Gain over bicubic against cost, x{section['scale']}, {section['updates']:,} updates each")
+    for row in section["rows"]:
+        place = row["mult_adds"] / 1e9, row["gain_db"]
+        is_edsr = row["network"].startswith("edsr")
+        axes.scatter(*place, color=_OURS if is_edsr else _PEER)
+        # to different sides: EDSR-baseline and SRResNet cost the same
+        offset, side = ((7, 0), "left") if is_edsr else ((-7, 0), "right")
+        axes.annotate(
+            row["network"], place, xytext=offset, textcoords="offset points", ha=side, va="center", fontsize=8
+        )
+    axes.axhline(0, color=_BEFORE, linewidth=1)
+    axes.annotate("bicubic", (0.01, 0), xycoords=("axes fraction", "data"), va="bottom", fontsize=8, color=_BEFORE)
+    axes.set_xscale("log")
+    axes.set_xlabel(f"10^9 multiply-adds, {section['convention']}, logarithmic; blue: of the EDSR type")
+    axes.set_ylabel(f"PSNR above bicubic, dB, {section['set']}")
+    axes.margins(0.12)
+    return figure
+
+
 def latency(result: Result) -> "Figure | None":
     """Median time of every candidate at the largest scale."""
     section = result["results"].get("latency")
@@ -184,6 +208,7 @@ def _figure(title: str, height: float = 4.2) -> "tuple[Figure, Axes]":
 
 PLOTS: dict[str, Plot] = {
     "quality-against-latency": quality_against_latency,
+    "gain-against-cost": gain_against_cost,
     "latency": latency,
     "mult-adds": mult_adds,
     "mega-per-pixel": mega_per_pixel,

@@ -14,6 +14,7 @@ if __name__ == "__main__":  # started as a file: the package is beside the folde
 
 import click
 
+from benchmarks.reporting.field_tables import networks, run_times
 from benchmarks.reporting.names import shown
 from benchmarks.reporting.quality_tables import LOSS_HEADER, loss_row
 from benchmarks.reporting.table import Cell, Result, Table, number, optional, spread
@@ -119,8 +120,20 @@ def _sets(section: Result) -> Table:
     return Table("sets", "Sets", header, "lllrr", rows)
 
 
-TABLES: dict[str, Callable[[Result], Table]] = {"speed": _speed, "quality": _quality, "sets": _sets}
-_NEEDS = {"speed": "latency", "quality": "quality", "sets": "quality"}
+TABLES: dict[str, Callable[[Result], Table]] = {
+    "speed": _speed,
+    "quality": _quality,
+    "sets": _sets,
+    "field": networks,
+    "field-latency": run_times,
+}
+_NEEDS = {
+    "speed": "latency",
+    "quality": "quality",
+    "sets": "quality",
+    "field": "field",
+    "field-latency": "field-latency",
+}
 
 if __name__ == "__main__":
     main()

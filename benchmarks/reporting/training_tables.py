@@ -1,5 +1,7 @@
 """Tables of ``loader`` and ``claims``."""
 
+from collections.abc import Iterator
+
 from benchmarks.reporting.table import Cell, Result, Section, Table, joined, number, signed, size, spread
 
 
@@ -30,7 +32,7 @@ def claims(section: Result) -> Section:
     """What came out, and the memory and the curves behind it."""
     memory, loss, start = section["memory"], section["loss"], section["start"]
     said = [
-        (memory["claim"], "; ".join(_memory_saved(case) for case in memory["cases"])),
+        (memory["claim"], "; ".join(said for case in memory["cases"] for said in _memory_saved(case))),
         (loss["claim"], _loss_gain(loss)),
         (start["claim"], _start_gain(start, section["updates"])),
     ]
@@ -55,12 +57,13 @@ def claims(section: Result) -> Section:
     )
 
 
-def _memory_saved(case: Result) -> str:
-    saved = case["saved"]
-    return (
-        f"x{case['scale']}: {_less(saved['network'])} kept for the backward pass ({_less(saved['blocks'])} in the "
-        f"residual blocks), {_less(saved['peak'])} at the peak of the process"
-    )
+def _memory_saved(case: Result) -> Iterator[str]:
+    for other, kind in (("SRResNet", "srresnet"), ("the same blocks with batch norm", "batch_norm")):
+        saved = case[f"saved_of_{kind}"]
+        yield (
+            f"x{case['scale']}, beside {other}: {_less(saved['network'])} kept for the backward pass "
+            f"({_less(saved['blocks'])} in the residual blocks), {_less(saved['peak'])} at the peak of the process"
+        )
 
 
 def _less(share: float) -> str:
@@ -94,7 +97,7 @@ def _training_memory(memory: Result) -> Table:
     fields = ("blocks_bytes", "network_bytes", "peak_bytes", "weights_bytes")
     rows: list[tuple[Cell | str, ...]] = []
     for case in memory["cases"]:
-        for name, kind in (("with batch norm", "batch_norm"), ("ours", "ours")):
+        for name, kind in (("SRResNet", "srresnet"), ("with batch norm", "batch_norm"), ("ours", "ours")):
             cells = [number(case[kind][field] / 1e6, ".1f") for field in fields]
             rows.append((f"x{case['scale']}", name, *cells))
     patch = f"{memory['patch']}x{memory['patch']}"

@@ -1,7 +1,8 @@
 """Time and peak memory for larger pictures and tiles, batches, threads and pictures in flight, with fitted slopes."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -68,54 +69,21 @@ def measure(context: Context) -> ScalingResult:
     model = model_path(DEFAULT_NAME, _SCALE)
     graph = Graph.read(model)
     side, tile_side = settings.scaling_side, max(settings.scaling_tiles)
+    repeats = settings.scaling_repeats
+    small = partial(Run, str(model), (side, side), repeats=repeats)
+    large = partial(Run, str(model), (tile_side, tile_side))
+    curve = partial(_curve, context, graph)
     curves = [
-        _curve(
-            context,
-            graph,
+        curve(
             "picture",
             "LR megapixels",
-            ((mp, _sized(str(model), mp, settings.scaling_repeats)) for mp in settings.scaling_megapixels),
+            {mp: _sized(str(model), mp, repeats) for mp in settings.scaling_megapixels},
             of_work=True,
         ),
-        _curve(
-            context,
-            graph,
-            "tile",
-            "side, LR pixels",
-            ((t, Run(str(model), (tile_side, tile_side), tile=t)) for t in settings.scaling_tiles),
-        ),
-        _curve(
-            context,
-            graph,
-            "batch",
-            "pictures",
-            (
-                (b, Run(str(model), (side, side), batch=b, repeats=settings.scaling_repeats))
-                for b in settings.scaling_batches
-            ),
-            of_work=True,
-        ),
-        _curve(
-            context,
-            graph,
-            "threads",
-            "threads",
-            (
-                (t, Run(str(model), (side, side), threads=t, repeats=settings.scaling_repeats))
-                for t in settings.scaling_threads
-            ),
-        ),
-        _curve(
-            context,
-            graph,
-            "in flight",
-            "pictures",
-            (
-                (n, Run(str(model), (side, side), in_flight=n, repeats=settings.scaling_repeats))
-                for n in settings.scaling_in_flight
-            ),
-            of_work=True,
-        ),
+        curve("tile", "side, LR pixels", {t: large(tile=t) for t in settings.scaling_tiles}),
+        curve("batch", "pictures", {b: small(batch=b) for b in settings.scaling_batches}, of_work=True),
+        curve("threads", "threads", {t: small(threads=t) for t in settings.scaling_threads}),
+        curve("in flight", "pictures", {n: small(in_flight=n) for n in settings.scaling_in_flight}, of_work=True),
     ]
     unless = settings.why_no_target or ("a quick run has too few points" if settings.quick else "")
     slope = curves[0].time_slope
@@ -138,10 +106,10 @@ def _sized(model: str, megapixels: float, repeats: int) -> Run:
 
 
 def _curve(
-    context: Context, graph: Graph, name: str, unit: str, runs: Iterable[tuple[float, Run]], *, of_work: bool = False
+    context: Context, graph: Graph, name: str, unit: str, runs: Mapping[float, Run], *, of_work: bool = False
 ) -> Curve:
     points = []
-    for x, run in runs:
+    for x, run in runs.items():
         context.say(f"scaling: {name} {x:g}")
         points.append(_point(x, run, measure_run(run), graph))
     xs = [point.x for point in points]

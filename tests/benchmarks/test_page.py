@@ -48,7 +48,7 @@ def test_the_page_loads_without_a_complaint_and_without_the_network(browser: Bro
     browser.open(page, *DESKTOP)
     broken = browser.value("[...document.images].filter(image => !image.naturalWidth).map(image => image.alt)")
     assert broken == []
-    assert browser.value("document.images.length") == 2 + 6  # the pictures, the plots
+    assert browser.value("document.images.length") == 2 + 7  # the pictures, the plots
     assert browser.value("document.querySelectorAll('table').length") >= 15
     assert browser.complaints == []
 

@@ -58,6 +58,15 @@ def text() -> str:
         "| 0.1 | 0.110 | 0.909 | 350 | 50 | 25 | 1 |",
         "* time grows as pictures to the power of 1.29",
         "* **worse than linear**",
+        # the field
+        "| edsr-baseline | 1.37M | 316.2G | 1000 | 400 | 36.173 | +2.500 |",
+        "| bicubic |  |  |  |  | 33.673 | +0.000 |",
+        "* found, the best first: edsr-baseline, srresnet, vdsr, srcnn, bicubic",
+        "| vdsr | 34.500 | 35.173 |",
+        "| 512x512 | PyTorch eager FP32 | vdsr | 1,250.0 | 3.12 (2.81 to 3.44) | 0 | 35 |",
+        "| 512x512 | edsr-toolkit, auto | lesrcnn | 50.0 | 1.00 (0.90 to 1.10) | 1 | 35 |",
+        "* PyTorch eager FP32: PyTorch eager, FP32, unfolded, 2 threads",
+        "* edsr-toolkit, auto: openvino (auto: the fastest on CPUs), bf16 on CPU, AMX",
         # targets
         "| x4, auto | at least 24 times | 25 times | yes |",
         "| x4, no collapse | at least 1.6 times | 1.5 times | **no** |",
@@ -145,6 +154,7 @@ def test_everything_is_written_into_one_folder(tmp_path: Path) -> None:
     names = {path.relative_to(page.parent).as_posix() for path in page.parent.rglob("*") if path.is_file()}
     assert {"index.html", "report.md", "tables/latency-x4.csv", "tables/targets.csv"} <= names
     plots = {"quality-against-latency", "latency", "mult-adds", "mega-per-pixel", "scaling-picture", "scaling-tile"}
+    plots |= {"gain-against-cost"}
     assert {f"plots/{plot}.{suffix}" for plot in plots for suffix in ("png", "svg")} <= names
     assert all((page.parent / name).stat().st_size > 20 for name in names)
     assert "EDSR-baseline x4" in (page.parent / "plots" / "mult-adds.svg").read_text()

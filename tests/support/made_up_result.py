@@ -7,6 +7,7 @@ from typing import Any
 from benchmarks import encode, loader, memory, ring
 from benchmarks.cost import measure as cost
 from benchmarks.cost.count import Layer
+from benchmarks.field import run_time, training
 from benchmarks.latency import offline, single_stream
 from benchmarks.latency.ceilings import Ceiling
 from benchmarks.machine import Commit, describe_machine
@@ -17,6 +18,7 @@ from benchmarks.scaling import startup
 from benchmarks.settings import Settings
 from benchmarks.targets import at_least, at_most
 from benchmarks.timing import Effort, Percentiles, Spread
+from benchmarks.training_run import Point
 
 OURS = "edsr_x4: openvino (auto: the fastest on CPUs), bf16 on CPU, AMX"
 
@@ -67,6 +69,8 @@ def whole_result() -> dict[str, Any]:
         startup=startup_section(),
         loader=loader_section(),
         memory=memory_section(),
+        field=field_section(),
+        **{"field-latency": field_latency_section()},
     )
 
 
@@ -206,3 +210,47 @@ def loader_section() -> loader.LoaderResult:
 def memory_section() -> memory.MemoryResult:
     large = memory.MemoryRow(2, (10000, 10000), (20000, 20000), 412.3, 1_234_000_000, 170_000_000, 700_000_000)
     return memory.MemoryResult("edsr-small", [large], [])
+
+
+def field_section(**gains_db: float) -> training.FieldResult:
+    """Bicubic at 33.673 dB, and these networks so much above it; in the order of the field if nothing is said."""
+    gains_db = gains_db or {"edsr": 2.5, "srresnet": 2.25, "vdsr": 1.5, "srcnn": 0.75}
+    named = {name.replace("edsr", "edsr-baseline"): gain for name, gain in gains_db.items()}
+    rows = [
+        training.FieldRow(
+            name,
+            1_369_859,
+            316.25e9 / 4**index,
+            1000,
+            400.4,
+            [Point(500, 33.0 + gain), Point(1000, 33.673 + gain)],
+            index % 2,
+            33.673 + gain,
+            gain,
+        )
+        for index, (name, gain) in enumerate(named.items())
+    ]
+    psnr_db = {"bicubic": 33.673} | {row.network: row.psnr_db for row in rows}
+    order = sorted(psnr_db, key=lambda name: -psnr_db[name])
+    reversals = training.find_reversals(psnr_db)
+    sizes = (1000, 16, 24, 1, 33.673)
+    known = ("Set5", "paper-y", 2, "HR 1280x720", 532, "edsr-small")
+    return training.FieldResult(*known, *sizes, rows, order, not reversals, reversals, [], [])
+
+
+def field_latency_section() -> run_time.RunTimeResult:
+    def row(network: str, engine: str, p50: float, times: float) -> run_time.RunTimeRow:
+        said = "PyTorch eager, FP32, unfolded, 2 threads" if engine != "auto" else OURS
+        latency = Percentiles(p50, p50 * 1.1, None, p50 * 1.2, 35, p50 * 0.035)
+        return run_time.RunTimeRow(
+            network, engine, said, latency, Spread(times, times * 0.9, times * 1.1, 7), engine == "auto", []
+        )
+
+    rows = [
+        row("vdsr", "torch-eager-fp32", 1250, 3.125),
+        row("lesrcnn", "torch-eager-fp32", 400, 1),
+        row("vdsr", "auto", 300, 6),
+        row("lesrcnn", "auto", 50, 1),
+    ]
+    case = run_time.RunTimeCase((512, 512), rows)
+    return run_time.RunTimeResult(2, "lesrcnn", 2, Effort(7), [case], [])
