@@ -16,6 +16,9 @@ import numpy as np
 _FOR_P99 = 100
 """Fewer runs say nothing of their slowest hundredth."""
 
+_MOST_RUNS = 10_000
+"""Of a turn: something that takes a microsecond is known well enough by then."""
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -35,7 +38,7 @@ class Effort:
     least_runs: int = 1
     """Timed runs of a turn, at least."""
     least_seconds: float = 0.0
-    """Timed seconds of a turn, at least."""
+    """Timed seconds of a turn, at least; or ten thousand runs, if those come first."""
     warm_up: int = 2
     """Untimed runs of every candidate before the first round, for memory, threads and clock rate."""
 
@@ -113,16 +116,22 @@ def take_turns(
             shuffle(order)
             for candidate in order:
                 candidate.run()
-                turn: list[float] = []
-                while len(turn) < effort.least_runs or sum(turn) < effort.least_seconds:
-                    start = clock()
-                    candidate.run()
-                    turn.append(clock() - start)
-                seconds[candidate.name].append(turn)
+                seconds[candidate.name].append(_turn(candidate, effort, clock))
     finally:
         if collects:
             gc.enable()
     return seconds
+
+
+def _turn(candidate: Candidate, effort: Effort, clock: Callable[[], float]) -> list[float]:
+    turn: list[float] = []
+    total = 0.0
+    while len(turn) < effort.least_runs or (total < effort.least_seconds and len(turn) < _MOST_RUNS):
+        start = clock()
+        candidate.run()
+        turn.append(clock() - start)
+        total += turn[-1]
+    return turn
 
 
 def interleave(

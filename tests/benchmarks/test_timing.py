@@ -100,6 +100,12 @@ def test_a_turn_lasts_for_a_minimum_of_runs_and_of_time() -> None:
     assert Counter(clockwork.log) == {"quick": 2 + 3 * (1 + 4), "slow": 2 + 3 * (1 + 2)}
 
 
+def test_a_turn_of_something_that_takes_no_time_ends() -> None:
+    clockwork = Clockwork()
+    turns = take_turns([clockwork.candidate("nothing", 1e-9)], Effort(2, least_seconds=1.0), clock=lambda: clockwork.now)
+    assert [len(turn) for turn in turns["nothing"]] == [10_000] * 2
+
+
 def test_rounds_are_compared_by_the_median_of_a_turn() -> None:
     turns = [[1.0, 2.0, 9.0], [4.0]]
     assert by_round(turns) == [2.0, 4.0]
