@@ -50,15 +50,16 @@ lint: $(ALL_MADE) ## ruff, mypy, pyright and the import contracts
 models: $(ALL_MADE) ## export the shipped models anew, after a change of their checkpoints
 	$(PY) -m edsr_export.ship
 
-# The table is made of what survived, whether or not all of it did.
+# ONLY=kills,soak chooses parts; LEFT=1 leaves out those that have survived on this commit.
 soak: $(ALL_MADE) ## everything that tries to break a job, for hours; writes docs/robustness.json and its table
-	EDSR_SURVIVAL=docs/robustness.json $(PY) -m pytest tests/robustness $(PYTEST_ARGS) || failed=1; \
-	  $(PY) tests/support/survival_table.py; exit $${failed:-0}
+	$(PY) -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("ray") is None)' \
+	  || $(PIP) install --quiet -c constraints.txt -e '.[ray]'
+	$(PY) tests/robustness/run.py $(if $(ONLY),--only $(ONLY)) $(if $(LEFT),--left) $(PYTEST_ARGS)
 
 FUZZ_SECONDS ?= 3600
-fuzz: $(ALL_MADE) ## search our own parsers with coverage-guided mutations, for FUZZ_SECONDS in all
+fuzz: $(ALL_MADE) ## search our own parsers with coverage-guided mutations, for FUZZ_SECONDS in all; a part of soak's JSON
 	$(PIP) install --quiet -c constraints.txt atheris
-	$(PY) tests/fuzz/run.py --seconds $(FUZZ_SECONDS)
+	$(PY) tests/robustness/run.py --only fuzz --seconds $(FUZZ_SECONDS)
 
 clean: ## remove what the targets wrote, except .venv
 	rm -rf demo-out build dist fuzz-findings .fuzz-corpus *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -6,14 +6,14 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from edsr_runtime.command import EdsrCommand
+from edsr_runtime.command import EdsrCommand, toolkit_version, version_option
 from edsr_runtime.errors import EdsrError, EnvironmentUnfitError
 from edsr_runtime.pictures.formats import FORMAT_CHOICES
 from edsr_runtime.printable import printable_lines
@@ -77,6 +77,10 @@ class ModelOptions:
     """Whether it is run by the actors of a Ray cluster; ``gpus`` then says that each is to have one."""
     address: str | None = None
     """Of that cluster; None: one on this machine."""
+
+    def with_tile(self, chosen: int | None) -> "ModelOptions":
+        """The same, where ``auto`` is this tile."""
+        return self if chosen is None else replace(self, arguments=self.arguments | {"chosen_tile": chosen})
 
 
 @click.command(cls=EdsrCommand)
@@ -199,6 +203,7 @@ class ModelOptions:
 @click.option("--dry-run", is_flag=True, help="Print sizes, tiles and output files; write nothing.")
 @click.option("--list-models", is_flag=True, help="List the shipped models.")
 @click.option("-v", "--verbose", is_flag=True, help="A line per picture, and where the time went.")
+@version_option
 def main(
     inputs: tuple[Path, ...],
     output: str | None,
@@ -306,9 +311,9 @@ def _upscale(
 
     _say_planned(work)
     settings = partial(_settings, model, options)
-    with kept(work, how, options, settings, _version(), _say) as job:
+    with kept(work, how, options, settings, partial(_choose_tile, model), toolkit_version(), _say) as job:
         at_end.leave = job.leave
-        _do(job, model, verbose)
+        _do(job, model.with_tile(job.tile), verbose)
 
 
 def _do(job: "KeptJob", model: ModelOptions, verbose: bool) -> None:
@@ -346,21 +351,22 @@ def _do(job: "KeptJob", model: ModelOptions, verbose: bool) -> None:
         raise SystemExit(EXIT_SOME_FAILED)
 
 
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("edsr-toolkit")
-    except PackageNotFoundError:  # run from its source
-        return "not installed"
-
-
 def _settings(model: ModelOptions, options: "Options") -> "Settings":
     from edsr_runtime.job.settings import Settings, model_sha256
 
     path, _ = _find(model)
     names = ("backend", "precision", "tile", "halo", "self_ensemble")
     return Settings(model_sha256(path), **{name: model.arguments[name] for name in names}, quality=options.quality)
+
+
+def _choose_tile(model: ModelOptions) -> int:
+    from edsr_runtime.automatic_tile import automatic_tile
+    from edsr_runtime.backends.engines import contract_of
+    from edsr_runtime.cpu import available_memory
+
+    path, _ = _find(model)
+    contract, halo = contract_of(path), model.arguments["halo"]
+    return automatic_tile(contract, contract.receptive_radius if halo is None else halo, available_memory())
 
 
 def _describe(work: "Work", how: "JobOptions", model: ModelOptions, options: "Options", verbose: bool) -> None:
@@ -370,7 +376,7 @@ def _describe(work: "Work", how: "JobOptions", model: ModelOptions, options: "Op
     from edsr_runtime.progress import list_failures
 
     _say_planned(work)
-    selection = look_up(work, how, partial(_settings, model, options))
+    selection, tile = look_up(work, how, partial(_settings, model, options))
     _say_left_alone(selection, verbose)
     for job in selection.existing:
         _echo(f"{job.source}: skipped, {job.target} exists")
@@ -379,7 +385,7 @@ def _describe(work: "Work", how: "JobOptions", model: ModelOptions, options: "Op
     if not selection.todo:
         return
     failures = list(selection.failed)
-    with _open(model) as upscaler, reading(options) as read:
+    with _open(model.with_tile(tile)) as upscaler, reading(options) as read:
         _say(upscaler.description)
         for job in selection.todo:
             try:
@@ -395,12 +401,12 @@ def _describe(work: "Work", how: "JobOptions", model: ModelOptions, options: "Op
 def _ready(model: ModelOptions) -> "Iterator[tuple[int, Callable[[Sequence[Job], Options, Watcher], Seconds]]]":
     """The model's scale, and what does the jobs: this process, or one for each of several GPUs."""
     if model.on_ray:
-        from edsr_runtime.cluster.ray_executor import Slots, upscale_on_ray
+        from edsr_runtime.cluster.ray_executor import Slots, remember, upscale_on_ray
         from edsr_runtime.upscaler import Upscaler
 
         path, scale = _find(model)
         threads = model.arguments["threads"] or 1
-        opening = partial(Upscaler, path.absolute(), **(model.arguments | {"threads": threads}))
+        opening = partial(Upscaler, path.absolute(), note=remember, **(model.arguments | {"threads": threads}))
         slots = Slots(threads, gpus=int(bool(model.gpus)))
         yield (
             scale,

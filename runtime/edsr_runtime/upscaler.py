@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edsr_runtime import tiling
+from edsr_runtime.automatic_tile import LEAST_HALOS, automatic_tile, has_room
 from edsr_runtime.backends.base import Backend, DeviceBackend, NonFiniteError, Precision
 from edsr_runtime.backends.choose import PRECISIONS, Model, choose, open_backend
 from edsr_runtime.backends.engines import Wish, contract_of, is_engine
@@ -21,15 +22,11 @@ from edsr_runtime.cpu import available_memory
 from edsr_runtime.cuda.device import DeviceMemoryError
 from edsr_runtime.dihedral import VIEWS, View
 from edsr_runtime.errors import EdsrError, EnvironmentUnfitError, NumericalError, ShapeError
+from edsr_runtime.trt.default_profile import default_tile
 from edsr_runtime.trt.engine_file import EngineDescription, read_description
 
 Pixels = NDArray[Any]
 """(H, W, C): uint8, uint16, or float of 0..1."""
-
-_ACTIVATION_COPIES = 6  # FP32 feature maps held at a time: 5.8 measured with onnxruntime, 4.7 with OpenVINO
-_MEMORY_SHARE = 0.25  # of what is available, for one tile
-_LARGEST_TILE_BYTES = 1 << 30
-_LEAST_HALOS = 3  # sides of a tile, at least, if nobody asks for another: a ninth of what is computed is kept then
 
 
 class Upscaler:
@@ -47,6 +44,7 @@ class Upscaler:
         build: bool = False,
         trust_engine: bool = False,
         needs_gpu: bool = False,
+        chosen_tile: int | None = None,
         note: Callable[[str], None] = lambda line: None,
     ) -> None:
         """Load a model.
@@ -62,6 +60,8 @@ class Upscaler:
             build: build an engine of the model if TensorRT is to run it and there is none.
             trust_engine: run an engine from outside the folder of those that were built here. It is code.
             needs_gpu: run on a GPU or not at all.
+            chosen_tile: what ``auto`` came to when the work began, to be kept as long as there is memory for it;
+                engines go by their profile.
             note: takes sentences about what has to be done otherwise than asked, from any thread.
 
         Raises:
@@ -94,6 +94,7 @@ class Upscaler:
             raise EdsrError(f"halo is {halo}, expected 0 or more LR pixels")
         self._self_ensemble = self_ensemble
         self._tile: int | Literal["auto"] = tile
+        self._chosen_tile = chosen_tile
         self._halo = self.contract.receptive_radius if halo is None else halo
         if tile != "auto" and tile <= 2 * self._halo:
             raise EdsrError(
@@ -151,6 +152,12 @@ class Upscaler:
             tile = self._automatic_tile() if self._device is None else self._device_tile(self._device, height, width)
         if self._fits is not None:
             tile = min(tile, self._fits)
+        if self._device is not None and tile <= 2 * self._halo and max(height, width) > tile:
+            raise ShapeError(
+                f"the picture is {height}x{width} (HxW), the engine takes tiles of up to {tile}, and those are nothing "
+                f"but halo, which is {self._halo} on each side: build one with: "
+                f"edsr-trt build --tile {default_tile(self._halo)}"
+            )
         return tiling.plan(height, width, tile, self._halo, least)
 
     def upscale(self, image: Pixels) -> Pixels:
@@ -317,7 +324,7 @@ class Upscaler:
 
     def _halve(self, side: int, err: DeviceMemoryError) -> None:
         """Take no tile of this side any more, and say so."""
-        smaller = max(side // 2, _LEAST_HALOS * self._halo, self._smallest_side())
+        smaller = max(side // 2, LEAST_HALOS * self._halo, self._smallest_side())
         if smaller >= side:
             raise EnvironmentUnfitError(
                 f"{err}; tiles smaller than {side} would be little else than halo, which is {self._halo} on each side"
@@ -411,14 +418,21 @@ class Upscaler:
         return min(device.largest_hw)
 
     def _automatic_tile(self) -> int:
-        """The largest square tile whose activations fit the budget."""
-        budget = float(_LARGEST_TILE_BYTES)
+        """The one that was chosen when the work began, or what there is memory for now."""
         available = available_memory()
-        if available is not None:
-            budget = min(budget, available * _MEMORY_SHARE)
-        floats_per_pixel = _ACTIVATION_COPIES * self.contract.widest + 4 * 3 * self.scale**2
-        side = int((budget / (4 * floats_per_pixel)) ** 0.5)
-        return max(side, _LEAST_HALOS * self._halo, 64)
+        side = automatic_tile(self.contract, self._halo, available)
+        with self._lock:
+            before = self._chosen_tile
+            if before is None:
+                return side
+            if side >= before or has_room(before, self.contract, available):
+                return before
+            self._chosen_tile = side
+        self._note(
+            f"there is not enough memory for tiles of {before}, with which this job began: going on with tiles of "
+            f"{side}; results may differ in the last bit"
+        )
+        return side
 
 
 def _peak(pixels: Pixels) -> float:

@@ -1,14 +1,18 @@
 """All fuzz targets, one after another: ``run.py --seconds 3600 [--only NAME]``; the end of each is printed.
 
-What breaks a parser is left in ``fuzz-findings``; the inputs that reached something new, in ``.fuzz-corpus``.
+What became of each is written as JSON to the file that EDSR_SURVIVAL names. What breaks a parser is left in
+``fuzz-findings``; the inputs that reached something new, in ``.fuzz-corpus``.
 """
 
 import argparse
+import json
 import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -34,6 +38,7 @@ def main() -> int:
     findings.mkdir(exist_ok=True)
     env["EDSR_FINDINGS"] = str(findings)
     failed = []
+    tests: list[dict[str, Any]] = []
     for name in wanted:
         corpus = ROOT / ".fuzz-corpus" / name
         corpus.mkdir(parents=True, exist_ok=True)
@@ -47,13 +52,27 @@ def main() -> int:
             "-print_final_stats=1",
         ]
         words = [sys.executable, str(TARGET), name, *options, str(corpus)]
+        start = time.monotonic()
         done = subprocess.run(words, env=env, text=True, errors="replace", stderr=subprocess.PIPE)
         tried = re.search(r"number_of_executed_units:\s*(\d+)", done.stderr)
         covered = re.findall(r"cov: (\d+)", done.stderr)
         print(f"{name}: {tried[1] if tried else '?'} inputs, coverage {covered[-1] if covered else '?'}", flush=True)
+        tests.append(
+            {
+                "test": f"tests/fuzz/target.py {name}",
+                "outcome": "failed" if done.returncode else "passed",
+                "seconds": round(time.monotonic() - start, 1),
+                "fuzz": {
+                    "inputs": int(tried[1]) if tried else None,
+                    "coverage": int(covered[-1]) if covered else None,
+                },
+            }
+        )
         if done.returncode:
             failed.append(name)
             print(done.stderr[-3000:], flush=True)
+    if survival := os.environ.get("EDSR_SURVIVAL"):
+        Path(survival).write_text(json.dumps(tests, indent=1) + "\n")
     if not any(findings.iterdir()):
         findings.rmdir()
     return 1 if failed else 0

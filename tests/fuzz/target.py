@@ -123,6 +123,7 @@ def journal(data: bytes) -> None:
     Path(f"{path}-journal").unlink(missing_ok=True)
     with open_journal(path) as opened:
         opened.rows()
+        opened.tile("0" * 64)
 
 
 def _seed_sidecar() -> list[bytes]:
@@ -158,6 +159,7 @@ def _seed_checkpoint() -> list[bytes]:
 def _seed_journal() -> list[bytes]:
     path = _FOLDER / "seed"
     with open_journal(path) as opened:
+        opened.keep_tile("0" * 64, 512)
         opened.begin([Row("a.png", "/a", "pending", False, "0" * 64)], "1", {})
     return [path.read_bytes()]
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import ray  # pyright: ignore[reportMissingImports]
 
+from benchmarks.machine import OthersMeter
 from edsr_runtime.cluster.ray_executor import Slots, upscale_on_ray
 from edsr_runtime.jobs import Job, plan_work
 from edsr_runtime.pictures.picture import Picture
@@ -51,6 +52,7 @@ def main() -> None:
     given = parser.parse_args()
     opening = partial(Upscaler, model_path("edsr-small", 2), backend="onnxruntime", threads=given.threads)
     rounds = []
+    shares: list[float | None] = []
     ray.init(num_cpus=given.threads, include_dashboard=False, log_to_driver=False)
     with tempfile.TemporaryDirectory() as folder:
         for number in range(given.pictures):
@@ -61,13 +63,17 @@ def main() -> None:
         for _ in range(given.rounds):
             jobs = plan_work([Path(folder, "in")], f"{folder}/out/", overwrite=True).jobs
             built_in, cluster = Clock(), Clock()
+            meter = OthersMeter()  # of the built-in part: Ray's own processes would count as others
             with opening() as upscaler:
                 upscale_files(jobs, upscaler, Options(), built_in)
+            shares.append(meter.share())
             upscale_on_ray(jobs, opening, Options(), cluster, slots=Slots(cpus=given.threads))
             rounds.append({"built_in_per_s": built_in.rate, "ray_per_s": cluster.rate})
             rounds[-1]["overhead"] = built_in.rate / cluster.rate - 1
     ray.shutdown()
-    print(json.dumps({"pictures": given.pictures, "threads": given.threads, "rounds": rounds}, indent=1))
+    others = None if None in shares else max(share for share in shares if share is not None)
+    found = {"pictures": given.pictures, "threads": given.threads, "rounds": rounds, "others_share": others}
+    print(json.dumps(found, indent=1))
 
 
 if __name__ == "__main__":

@@ -5,10 +5,14 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import commands
 import corpus
@@ -41,6 +45,29 @@ def test_damaged_pictures_are_read_or_refused(
     assert sum(found["outcome"].values()) == count
     assert found["outcome"]["refused"] > count / 2
     assert "Traceback" not in done.stderr
+
+
+@given(st.sampled_from(sorted(corpus.corpus())), st.data())
+def test_bytes_of_any_value_at_any_place_are_a_picture_or_a_sentence(name: str, data: st.DataObject) -> None:
+    content = bytearray(corpus.corpus()[name])
+    changes = data.draw(
+        st.lists(st.tuples(st.integers(0, len(content) - 1), st.binary(min_size=1, max_size=8)), min_size=1, max_size=4)
+    )
+    for where, replacement in changes:
+        content[where : where + len(replacement)] = replacement
+    with tempfile.TemporaryDirectory() as folder:
+        path, sound = Path(folder, f"damaged{Path(name).suffix}"), Path(folder, name)
+        path.write_bytes(content)
+        sound.write_bytes(corpus.corpus()[name])
+        try:
+            picture = read_picture(path, max_pixels=1_000_000)
+        except PictureError as err:
+            assert str(err).startswith(f"{path}: ") and "\n" not in str(err)
+            return
+        assert picture.pixels.dtype in (np.uint8, np.uint16) and picture.pixels.shape[2] in (1, 3)
+        assert 0 < picture.height * picture.width <= 1_000_000
+        if path.suffix == ".png":  # which has checksums
+            np.testing.assert_array_equal(picture.pixels, read_picture(sound).pixels)
 
 
 @pytest.mark.parametrize("name", corpus.corpus())

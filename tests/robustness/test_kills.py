@@ -8,11 +8,15 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import commands
-from edsr_runtime.job.journal import journal_name
+from edsr_runtime.job.journal import journal_name, open_journal
+from edsr_runtime.jobs import Job
+from edsr_runtime.pictures.picture import Picture
+from edsr_runtime.pipeline import open_target
 from photographs import noise, save
 
 FOLDER = ["-i", "in", "-o", "out", "-s", "2", "--recursive"]
@@ -81,6 +85,33 @@ def test_killed_at_random_moments_and_resumed_the_outputs_are_those_of_an_undist
     assert f"nothing to do: {PICTURES} done earlier" in again.stderr
     record_property("kills", {"kills": killed, "that_left_some_pictures": in_the_middle})
     assert kills < 100 or in_the_middle > 10
+
+
+@pytest.mark.parametrize("may_replace", [True, False])
+def test_a_power_cut_leaves_no_half_written_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, may_replace: bool
+) -> None:
+    """Nobody cuts the power here: the bytes are on the disk before the file has its name, and so is the journal."""
+    done: list[tuple[str, int]] = []
+
+    def noted(name: str) -> None:
+        call = getattr(os, name)
+
+        def noting(first: Any, *more: Any) -> None:
+            done.append((name, os.stat(first).st_size))  # a descriptor, or a path
+            call(first, *more)
+
+        monkeypatch.setattr(os, name, noting)
+
+    for name in ("fsync", "link", "replace"):
+        noted(name)
+    job = Job(tmp_path / "in.png", tmp_path / "a.png", "png", 0, may_replace)
+    with open_target(job, Picture(noise(9, 9), None), 1, 95) as file:
+        file.write_rows(noise(9, 9))
+    size = (tmp_path / "a.png").stat().st_size
+    assert done == [("fsync", size), ("replace" if may_replace else "link", size)]
+    with open_journal(tmp_path / "j") as journal:
+        assert journal._connection.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL: at every commit
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 import commands
+from edsr_runtime import upscaler as upscaler_module
 from edsr_runtime.cuda.device import DeviceMemoryError
 from edsr_runtime.errors import ModelFileError
 from edsr_runtime.pictures.read import read_picture
@@ -100,12 +101,32 @@ def test_lack_of_memory_is_told_from_other_errors(error: Exception, monkeypatch:
             inner.run_uint8(noise(8, 8)[None])
 
 
-def test_tiles_are_smaller_where_there_is_less_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    from edsr_runtime import upscaler as module
+def test_a_tile_that_was_chosen_is_kept_until_there_is_no_room_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    model = model_path("edsr-small", 2)
+    with Upscaler(model, "onnxruntime", threads=1, chosen_tile=500, note=said.append) as upscaler:
 
+        def tiles(available: int | None) -> int:
+            monkeypatch.setattr(upscaler_module, "available_memory", lambda: available)
+            return len(upscaler.plan(500, 500))
+
+        needed = 500**2 * 4 * (6 * upscaler.contract.widest + 4 * 3 * 2**2)
+        assert [tiles(available) for available in (None, 64 << 30, 3 * needed, 2 * needed)] == 4 * [1]
+        assert said == []
+        assert tiles(2 * needed - 1) == 4
+        assert tiles(64 << 30) == 4  # not up and down again
+    smaller = upscaler_module.automatic_tile(upscaler.contract, upscaler.contract.receptive_radius, 2 * needed - 1)
+    assert 300 < smaller < 400  # a quarter of the memory instead of half of it
+    assert said == [
+        "there is not enough memory for tiles of 500, with which this job began: "
+        f"going on with tiles of {smaller}; results may differ in the last bit"
+    ]
+
+
+def test_tiles_are_smaller_where_there_is_less_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     with Upscaler(model_path("edsr-small", 2), backend="onnxruntime", threads=1) as upscaler:
-        monkeypatch.setattr(module, "available_memory", lambda: 64 << 30)
+        monkeypatch.setattr(upscaler_module, "available_memory", lambda: 64 << 30)
         large = len(list(upscaler.plan(3000, 3000)))
-        monkeypatch.setattr(module, "available_memory", lambda: 200 << 20)
+        monkeypatch.setattr(upscaler_module, "available_memory", lambda: 200 << 20)
         small = len(list(upscaler.plan(3000, 3000)))
     assert small > 2 * large

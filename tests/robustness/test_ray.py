@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+import commands
+
 os.environ.setdefault("RAY_raylet_start_wait_time_s", "300")  # on a busy machine; read when Ray is imported
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'edsr-toolkit[ray]'")
 # Ray leaves files and sockets to the garbage collector, and warns of its own future.
@@ -19,7 +21,7 @@ from edsr_runtime.cluster.ray_executor import Slots, upscale_on_ray  # noqa: E40
 from edsr_runtime.errors import EdsrError, EnvironmentUnfitError  # noqa: E402
 from edsr_runtime.jobs import Job, plan_work  # noqa: E402
 from edsr_runtime.pipeline import Options, Result, upscale_files  # noqa: E402
-from photographs import save  # noqa: E402
+from photographs import noise, save  # noqa: E402
 from ray_engines import Doubling, Unfit  # noqa: E402
 
 PICTURES = 40
@@ -82,12 +84,34 @@ def alone(folder: Path) -> dict[str, bytes]:
 def test_outputs_are_those_of_a_single_process(cluster: Any, tmp_path: Path) -> None:
     jobs, record, said = put(tmp_path), Record(), []
     upscale_on_ray(jobs, partial(Doubling, tmp_path), Options(receipts=True), record, say=said.append)
-    assert said == ["ray: 4 actors on 2 nodes"]
+    assert said == ["ray: 4 actors on 2 nodes", "doubling"]  # what all actors say is said once
+    assert 1 <= len((tmp_path / "loaded").read_text().splitlines()) <= 4  # once for each actor, not for each picture
     assert outputs(tmp_path / "out") == alone(tmp_path)
     assert len(record.results) == PICTURES + 1
     assert {name for name, result in record.results.items() if result.error} == {"broken.png"}
     assert all(result.output for result in record.results.values() if not result.error)
     assert all(result.job in jobs for result in record.results.values())
+
+
+def test_the_command_keeps_the_same_journal_and_leaves_alone_what_is_done(cluster: Any, tmp_path: Path) -> None:
+    whole, _ = cluster
+    for number in range(6):
+        save(noise(20, 18, number), tmp_path / "in" / f"{number}.png")
+    words = ["-i", "in", "-s", "2", "--backend", "onnxruntime", "--threads", "1"]
+    on_ray = [*words, "-o", "out", "--executor", "ray", "--address", whole.address]
+    done = commands.run([*words, "-o", "here"], tmp_path, program=commands.REAL)
+    assert done.returncode == 0, done.stderr
+    done = commands.run(on_ray, tmp_path, program=commands.REAL)
+    assert done.returncode == 0, done.stderr
+    made = {path.name: path.read_bytes() for path in (tmp_path / "out").glob("*.png")}
+    assert made == {path.name: path.read_bytes() for path in (tmp_path / "here").glob("*.png")} and len(made) == 6
+    (tmp_path / "out/3.png").unlink()
+    done = commands.run([*words, "-o", "out", "--resume", "--dry-run"], tmp_path, program=commands.REAL)
+    assert "made again, since its output is gone: in/3.png" in done.stderr  # by this process, of the same journal
+    done = commands.run([*on_ray, "--resume"], tmp_path, program=commands.REAL)
+    assert done.returncode == 0, done.stderr
+    assert "5 done earlier (input and output are as they were)" in done.stderr
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").glob("*.png")} == made
 
 
 def test_an_actor_that_is_killed_costs_nothing_but_time(cluster: Any, tmp_path: Path) -> None:

@@ -1,14 +1,17 @@
 """Loads damaged checkpoints, ONNX files, sidecars or journals one after another. Run as a program:
-``load_mutated.py KIND FOLDER FIRST COUNT SECONDS``; prints what became of them as JSON.
+``load_mutated.py KIND FOLDER FIRST COUNT MEMORY_MB SECONDS``; prints what became of them as JSON.
 
 FOLDER has one sound file ``sound.*`` of that kind. An error that is none of ours, or a result that is not that of the
-sound file, is a problem; a crash or a file that takes longer than SECONDS ends the process.
+sound file, or memory that grows by more than MEMORY_MB beyond what the sound file takes, is a problem; a crash or a
+file that takes longer than SECONDS ends the process.
 """
 
 import faulthandler
 import json
 import random
+import resource
 import sys
+import time
 import traceback
 from collections import Counter
 from collections.abc import Callable
@@ -19,6 +22,8 @@ import numpy as np
 import corpus
 from edsr_runtime.errors import EdsrError
 
+TILE_OF = "0" * 64
+"""Settings for which a sound journal names a tile."""
 Load = Callable[[Path], object]
 """What a file holds, to be compared."""
 
@@ -54,7 +59,7 @@ def load_journal(path: Path) -> object:
 
     Path(f"{path}-journal").unlink(missing_ok=True)
     with open_journal(path) as journal:
-        return journal.rows()
+        return journal.rows(), journal.tile(TILE_OF)
 
 
 LOADERS: dict[str, Load] = {
@@ -65,13 +70,15 @@ LOADERS: dict[str, Load] = {
 }
 
 
-def main(kind: str, folder: Path, first: int, count: int, seconds: float) -> None:
+def main(kind: str, folder: Path, first: int, count: int, memory_mb: int, seconds: float) -> None:
     load = LOADERS[kind]
     (sound,) = folder.glob("sound.*")
     whole, expected = sound.read_bytes(), load(sound)
     outcome: Counter[str] = Counter()
     problems = []
     path = sound.with_stem("damaged")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    slowest = 0.0
     for number in range(first, first + count):
         draw = random.Random(number)
         damaged = corpus.truncated(whole, draw) if draw.random() < 0.2 else corpus.mutated(whole, draw)
@@ -79,6 +86,7 @@ def main(kind: str, folder: Path, first: int, count: int, seconds: float) -> Non
             continue  # an empty file is an empty journal
         path.write_bytes(damaged)
         faulthandler.dump_traceback_later(seconds, exit=True)
+        start = time.monotonic()
         try:
             found = load(path)
             outcome["same" if found == expected else "others"] += 1
@@ -92,8 +100,13 @@ def main(kind: str, folder: Path, first: int, count: int, seconds: float) -> Non
             problems.append(f"{number}: {type(err).__name__}: {err}")
             traceback.print_exc()
         faulthandler.cancel_dump_traceback_later()
-    print(json.dumps({"outcome": outcome, "problems": problems}))
+        slowest = max(slowest, time.monotonic() - start)
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024
+    if grown > memory_mb:
+        problems.append(f"memory has grown by {grown} MiB, more than {memory_mb}")
+    print(json.dumps({"outcome": outcome, "problems": problems, "slowest_s": slowest, "grown_mib": grown}))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), float(sys.argv[5]))
+    first, count, memory_mb = map(int, sys.argv[3:6])
+    main(sys.argv[1], Path(sys.argv[2]), first, count, memory_mb, float(sys.argv[6]))

@@ -9,6 +9,7 @@ from typing import Self
 
 import numpy as np
 
+from edsr_runtime.cluster.ray_executor import remember
 from edsr_runtime.errors import EnvironmentUnfitError
 from edsr_runtime.pictures.picture import Samples
 
@@ -22,6 +23,9 @@ class Doubling:
     def __init__(self, folder: Path, seconds: float = 0.0) -> None:
         self._folder = folder
         self._seconds = seconds
+        remember("doubling")
+        with (folder / "loaded").open("a") as file:
+            file.write("once\n")
 
     def bands(self, pixels: Samples, alpha: Samples | None = None) -> Iterator[Samples]:
         if int(pixels[0, 0, 0]) == 15:

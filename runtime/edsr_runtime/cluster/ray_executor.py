@@ -35,6 +35,8 @@ Open = Callable[[], AbstractContextManager[Engine]]
 """Loads the model in an actor; it is sent there."""
 
 _ATTEMPTS = 4
+_unsaid: list[str] = []
+"""In an actor."""
 BATCH = 4
 """Pictures that an actor is given at a time: enough to decode one and encode another while one is computed."""
 
@@ -47,6 +49,11 @@ class Slots:
     """Threads of the network."""
     gpus: int = 0
     """1: a GPU for each actor."""
+
+
+def remember(line: str) -> None:
+    """The ``note`` of an engine in an actor: the line goes to where the job was started, with the next receipts."""
+    _unsaid.append(line)
 
 
 def upscale_on_ray(
@@ -78,6 +85,7 @@ def upscale_on_ray(
     spent: list[Seconds] = []
     left = dict(enumerate(jobs))
     gave_up: RayError | None = None
+    told: set[str] = set()
     with _connected(address), _without_leftovers(jobs, options.tag):
         for attempt in range(_ATTEMPTS):
             if attempt:
@@ -86,6 +94,10 @@ def upscale_on_ray(
             gave_up = None
             try:
                 for answer in _answers(left, open_engine, options, slots, batch, say):
+                    for line in answer.said:
+                        if line not in told:  # several actors say the same
+                            told.add(line)
+                            say(line)
                     if answer.failure is not None:
                         text, exit_code = answer.failure
                         failure = EdsrError(text)
@@ -122,6 +134,8 @@ class _Answer:
     results: tuple[tuple[int, Result], ...]
     """With their place in the list."""
     seconds: Seconds
+    said: tuple[str, ...] = ()
+    """See ``remember``."""
     failure: tuple[str, int] | None = None
     """What ends the work: a sentence and an exit code."""
 
@@ -161,9 +175,11 @@ class _Actor:
                 seconds = upscale_files([job for _, job in numbered], self._engine, self._options, collector)
             except EdsrError as err:
                 failure = str(err), err.exit_code
+        said = tuple(_unsaid)
+        _unsaid.clear()
         numbers = {job: number for number, job in numbered}
         results = tuple((numbers[result.job], result) for result in collector.results)
-        return {"answer": [pickle.dumps(_Answer(results, seconds, failure))]}
+        return {"answer": [pickle.dumps(_Answer(results, seconds, said, failure))]}
 
 
 def _answers(

@@ -103,6 +103,31 @@ class Journal:
         rows = (_row(values[:-1], values[-1], self.path) for values in found)
         return {row.name: row for row in rows}
 
+    def tile(self, settings: str) -> int | None:
+        """What ``--tile auto`` came to under these settings; None if nothing has been made with them.
+
+        Raises:
+            JobError: the journal is damaged.
+        """
+        with self._guarded():
+            found = self._connection.execute("SELECT value FROM job WHERE key = ?", (f"tile {settings}",)).fetchone()
+        if found is None:
+            return None
+        side, _, checksum = str(found[0]).partition(" ")
+        if not _is_side(side) or checksum != _checksum((settings, side)):
+            raise _damaged(self.path, "the tile that it names is not what was written")
+        return int(side)
+
+    def keep_tile(self, settings: str, side: int) -> None:
+        """Note that, for this run and those after it; on the disk with the next ``begin``.
+
+        Raises:
+            JobError, EnvironmentUnfitError: the journal cannot be written.
+        """
+        value = f"{side} {_checksum((settings, str(side)))}"
+        with self._guarded():
+            self._connection.execute("INSERT OR REPLACE INTO job VALUES (?, ?)", (f"tile {settings}", value))
+
     def begin(self, rows: Iterable[Row], version: str, settings: dict[str, Any]) -> None:
         """Note what is about to be done, before any of it is.
 
@@ -291,6 +316,10 @@ def _row(values: tuple[Any, ...], checksum: object, path: Path) -> Row:
 
 def _checksum(values: tuple[Any, ...]) -> str:
     return hashlib.sha256(repr(values).encode("utf-8", "backslashreplace")).hexdigest()[:32]
+
+
+def _is_side(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and 0 < len(text) < 10
 
 
 def _is_hex(value: object, length: int) -> bool:

@@ -44,6 +44,8 @@ class KeptJob:
     """With what the journal needs."""
     watchers: tuple[Watcher, ...]
     """To be told besides the one that shows it: journal and log."""
+    tile: int | None
+    """What ``--tile auto`` is in this job; None: no journal is kept, or another tile was asked for."""
     leave: Callable[[], None]
     """Write to the disk what is known so far, from any thread, within a moment; the process ends after it."""
 
@@ -54,6 +56,7 @@ def kept(
     job_options: JobOptions,
     options: Options,
     settings: Callable[[], Settings],
+    choose_tile: Callable[[], int],
     version: str,
     say: Callable[[str], None],
 ) -> Iterator[KeptJob]:
@@ -64,6 +67,7 @@ def kept(
         job_options: how it is kept.
         options: of files.
         settings: asked for only where there is a journal.
+        choose_tile: what ``auto`` would be now; the same.
         version: of this program.
         say: takes sentences for the user.
 
@@ -75,6 +79,7 @@ def kept(
         log = opened.enter_context(EventLog(job_options.log)) if job_options.log is not None else None
         journal = _open(work, job_options, opened, say)
         watchers: list[Watcher] = []
+        tile: int | None = None
         if journal is None:
             selection = Selection(work.jobs, work.existing)
         else:
@@ -82,7 +87,9 @@ def kept(
             selection = _select(work, journal, job_options, known, say)
             _remove_leftovers(work, journal)
             keeper = _Keeper(journal, work, known)
-            journal.begin(keeper.to_begin(selection), version, known.__dict__ | {"shard": str(job_options.shard)})
+            tile = _tile(journal, known, selection, job_options, choose_tile)
+            noted = known.__dict__ | {"shard": str(job_options.shard), "chosen_tile": tile}
+            journal.begin(keeper.to_begin(selection), version, noted)
             watchers.append(keeper)
             options = replace(options, receipts=True, tag=journal.id)
         if log is not None:
@@ -91,20 +98,22 @@ def kept(
             options = replace(options, receipts=True)
         leave = (lambda: None) if journal is None else (lambda: journal.leave(timeout_s=0.3))
         with contextlib.nullcontext() if log is None else _ending(log):
-            yield KeptJob(selection, options, tuple(watchers), leave)
+            yield KeptJob(selection, options, tuple(watchers), tile, leave)
 
 
-def look_up(work: Work, job_options: JobOptions, settings: Callable[[], Settings]) -> Selection:
-    """What ``kept`` would select, without changing anything.
+def look_up(work: Work, job_options: JobOptions, settings: Callable[[], Settings]) -> tuple[Selection, int | None]:
+    """What ``kept`` would select, and the tile that it would keep, without changing anything.
 
     Raises:
         JobError: as there.
     """
     path = _path(work, job_options)
     if not job_options.goes_on or path is None or not path.exists():
-        return Selection(work.jobs, work.existing)
+        return Selection(work.jobs, work.existing), None
     with open_journal(path, read_only=True) as journal:
-        return select(work, journal.rows(), settings(), retry_failed=job_options.retry_failed)
+        known = settings()
+        selection = select(work, journal.rows(), known, retry_failed=job_options.retry_failed)
+        return selection, journal.tile(known.hash_for_tiles()) if known.tile == "auto" else None
 
 
 class _Keeper:
@@ -193,6 +202,20 @@ def _select(
     if done:
         say(f"comparing {done} finished pictures with the journal")
     return select(work, rows, settings, retry_failed=job_options.retry_failed)
+
+
+def _tile(
+    journal: Journal, settings: Settings, selection: Selection, job_options: JobOptions, choose: Callable[[], int]
+) -> int | None:
+    """That of the pictures that the others are made beside: the last bit of a result may depend on it."""
+    if settings.tile != "auto":
+        return None
+    key = settings.hash_for_tiles()
+    found = journal.tile(key) if job_options.goes_on or selection.existing else None
+    if found is None:
+        found = choose()
+        journal.keep_tile(key, found)
+    return found
 
 
 def _remove_leftovers(work: Work, journal: Journal) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from edsr_runtime.errors import ModelFileError
 from edsr_runtime.job.digest import digest_of
@@ -14,7 +15,8 @@ _LOSSY = ("jpg", "webp")
 
 @dataclass(frozen=True)
 class Settings:
-    """As asked for: ``auto`` is a setting of its own, whatever it chooses."""
+    """As asked for: ``auto`` is a setting of its own, whatever it chooses. What it has chosen for the tile is kept in
+    the journal, since it depends on the memory that was free then."""
 
     model_sha256: str
     """Of the model's file."""
@@ -31,7 +33,15 @@ class Settings:
         found = asdict(self) | {"format": job.format}
         if job.format not in _LOSSY:
             del found["quality"]
-        return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
+        return _hash(found)
+
+    def hash_for_tiles(self) -> str:
+        """Of what the automatic choice of a tile depends on besides the memory there is."""
+        return _hash({"model_sha256": self.model_sha256, "halo": self.halo})
+
+
+def _hash(found: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
 
 
 def model_sha256(path: Path) -> str:

@@ -1,5 +1,6 @@
 """The journal: what is recorded comes back, one process has it at a time, and a damaged one is never believed."""
 
+import contextlib
 import os
 import sqlite3
 import subprocess
@@ -47,6 +48,29 @@ def test_a_later_record_takes_the_place_of_the_earlier(tmp_path: Path) -> None:
         journal.record(DONE)
         assert journal.rows() == {"a.png": DONE, "b.png": replace(ROW, name="b.png")}
     assert read(tmp_path / "j")["a.png"] == DONE
+
+
+def test_it_names_one_tile_for_the_same_settings(tmp_path: Path) -> None:
+    with open_journal(tmp_path / "j") as journal:
+        assert journal.tile("a") is None
+        journal.keep_tile("a", 512)
+        journal.keep_tile("b", 64)
+        journal.keep_tile("b", 96)
+    with open_journal(tmp_path / "j") as journal:
+        assert (journal.tile("a"), journal.tile("b")) == (512, 96)
+
+
+@pytest.mark.parametrize("value", ["513 {}", "512", "", "-1 {}", "١ {}", "1e3 {}"])  # noqa: RUF001
+def test_a_tile_that_is_not_what_was_written_is_refused(tmp_path: Path, value: str) -> None:
+    path = tmp_path / "j"
+    with open_journal(path) as journal:
+        journal.keep_tile("a", 512)
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        (kept,) = connection.execute("SELECT value FROM job WHERE key = 'tile a'").fetchone()
+        assert kept.startswith("512 ")
+        connection.execute("UPDATE job SET value = ? WHERE key = 'tile a'", (value.format(kept[4:]),))
+    with open_journal(path) as journal, pytest.raises(JobError, match="the tile that it names is not what was written"):
+        journal.tile("a")
 
 
 def test_its_mark_stays_and_no_two_have_the_same(tmp_path: Path) -> None:

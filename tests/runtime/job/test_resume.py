@@ -1,18 +1,20 @@
 """--resume, --retry-failed, --shard, --jsonl and --job, through the command with a network that repeats pixels."""
 
+import hashlib
 import json
 import os
 import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, ClassVar
 
 import click.testing
 import numpy as np
 import pytest
 
 import quick_command
-from edsr_runtime import cli, upscaler
+from edsr_runtime import cli, cpu, upscaler
 from edsr_runtime.job.journal import journal_name, open_journal
 from edsr_runtime.pictures.read import read_picture
 from photographs import noise, save
@@ -70,6 +72,11 @@ def test_a_folder_has_a_journal_with_everything_about_every_picture() -> None:
         Path("out/x/b.png").stat().st_size,
     )
     assert Path(done.source) == Path("in/x/b.png").absolute()
+    for digest, path in ((done.input, "in/x/b.png"), (done.output, "out/x/b.png"), (failed.input, "in/c.png")):
+        assert digest is not None and digest.sha256 == hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    assert len(done.settings) == 64 and done.settings == failed.settings
+    assert done.seconds is not None and done.seconds >= 0
+    assert done.finished is not None and done.finished.endswith("+00:00")
     assert failed.error == "in/c.png: is a text file, not a picture" and failed.input is not None
 
 
@@ -136,6 +143,43 @@ def test_changed_settings_make_every_picture_again() -> None:
     assert "nothing to do" in folder("-f", "jpg", "--quality", 50, "--resume").stderr
     again = folder("-f", "jpg", "--quality", 50, "--tile", 300, "--resume")
     assert "the settings are others" in again.stderr
+
+
+class Remembering(quick_command.Repeater):
+    """Knows the tiles that upscalers were opened with."""
+
+    tiles: ClassVar[list[int | None]] = []
+
+    def __init__(self, model: Path, **arguments: Any) -> None:
+        super().__init__(model, **arguments)
+        self.tiles.append(arguments.get("chosen_tile"))
+
+
+def test_the_tile_that_was_chosen_is_that_of_the_rest_of_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upscaler, "Upscaler", Remembering)
+    monkeypatch.setattr(Remembering, "tiles", [])
+
+    def tile(*words: str | int, memory: int) -> int | None:
+        monkeypatch.setattr(cpu, "available_memory", lambda: memory)
+        result = folder(*words)
+        assert result.exit_code == 0, result.stderr
+        return Remembering.tiles.pop()
+
+    put("in/a.png", "in/b.png")
+    little = tile(memory=1 << 30)
+    assert little is not None and little > 64
+    Path("out/b.png").unlink()
+    assert tile("--resume", "--dry-run", memory=64 << 30) == little
+    assert tile("--resume", memory=64 << 30) == little
+    Path("out/b.png").unlink()
+    assert tile(memory=64 << 30) == little  # beside a.png, which is left alone
+    put("in/c.png")
+    assert tile("--resume", "--tile", 300, memory=64 << 30) is None
+    assert tile("--resume", "--halo", 30, memory=64 << 30) != little  # everything is made again
+    larger = tile("--overwrite", memory=64 << 30)
+    assert larger is not None and larger > little
+    Path("out/c.png").unlink()
+    assert tile("--resume", memory=1 << 30) == larger  # whether there is still room for it, the upscaler sees
 
 
 def test_what_a_format_does_not_depend_on_changes_nothing() -> None:
