@@ -166,6 +166,11 @@ def said(*notes: str) -> Callable[[dict[str, Tensor]], tuple[dict[str, Tensor], 
     return lambda state: (state, notes)
 
 
+def on_colors(colors: Colors) -> str:
+    """``on luma`` or ``on RGB``."""
+    return "on luma" if colors == "y" else "on RGB"
+
+
 def in_words(scales: Iterable[int]) -> str:
     """``x2, x3, x4``."""
     return ", ".join(f"x{scale}" for scale in scales)

@@ -7,6 +7,7 @@ from edsr_train.architectures.base import (
     Architecture,
     Layout,
     Shapes,
+    on_colors,
     said,
     seen_colors,
     shape_of,
@@ -18,8 +19,7 @@ _LANDMARKS = ("first_part.0.weight", "first_part.2.weight", "last_part.0.weight"
 
 
 def _describe(config: ESPCNConfig) -> str:
-    on = "luma" if config.colors == "y" else "RGB"
-    return f"ESPCN x{config.scale}, {' and '.join(map(str, config.n_feats))} feature maps, on {on}"
+    return f"ESPCN x{config.scale}, {' and '.join(map(str, config.n_feats))} feature maps, {on_colors(config.colors)}"
 
 
 def _configure(shapes: Shapes) -> ESPCNConfig:

@@ -7,6 +7,7 @@ from edsr_train.architectures.base import (
     Layout,
     Shapes,
     count_indices,
+    on_colors,
     said,
     seen_colors,
     shape_of,
@@ -18,8 +19,7 @@ _AROUND = 2  # 1x1 convolutions, before and after the 3x3 ones
 
 
 def _describe(config: FSRCNNConfig) -> str:
-    on = "luma" if config.colors == "y" else "RGB"
-    return f"FSRCNN({config.n_feats}, {config.n_shrunk}, {config.n_layers}) x{config.scale}, on {on}"
+    return f"FSRCNN({config.n_feats}, {config.n_shrunk}, {config.n_layers}) x{config.scale}, {on_colors(config.colors)}"
 
 
 def _configure(shapes: Shapes) -> FSRCNNConfig:

@@ -6,6 +6,7 @@ from edsr_train.architectures.base import (
     Architecture,
     Layout,
     Shapes,
+    on_colors,
     said,
     seen_colors,
     shape_of,
@@ -16,8 +17,7 @@ _KEYS = tuple(f"conv{number}.{kind}" for number in (1, 2, 3) for kind in ("weigh
 
 
 def _describe(config: SRCNNConfig) -> str:
-    on = "luma" if config.colors == "y" else "RGB"
-    return f"SRCNN {'-'.join(map(str, config.kernels))} x{config.scale}, on {on}"
+    return f"SRCNN {'-'.join(map(str, config.kernels))} x{config.scale}, {on_colors(config.colors)}"
 
 
 def _configure(shapes: Shapes) -> SRCNNConfig:

@@ -8,6 +8,7 @@ from edsr_train.architectures.base import (
     Shapes,
     count_indices,
     in_words,
+    on_colors,
     said,
     seen_colors,
     shape_of,
@@ -19,9 +20,8 @@ _SCALES = "scales: 2, 3 and 4, as the published network was trained for; the wei
 
 
 def _describe(config: VDSRConfig) -> str:
-    on = "luma" if config.colors == "y" else "RGB"
     layers = f"{config.n_layers} layers of {config.n_feats} feature maps"
-    return f"VDSR {in_words(config.scales)}, {layers}, on {on}"
+    return f"VDSR {in_words(config.scales)}, {layers}, {on_colors(config.colors)}"
 
 
 def _configure(shapes: Shapes) -> VDSRConfig:

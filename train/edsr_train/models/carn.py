@@ -15,7 +15,7 @@ from edsr_runtime.errors import EdsrError
 from edsr_train.models.blocks import ScaleHeads, Upsampler, conv
 from edsr_train.models.branch import Branch, ChainNetwork
 from edsr_train.models.checks import check_pixel_range
-from edsr_train.models.colours import StoredMeanShift, from_range, to_range
+from edsr_train.models.colours import AddMean, SubMean
 
 _STEPS = (1, 2, 3)  # of a cascade, in a block and in the network
 
@@ -50,8 +50,8 @@ class CARN(ChainNetwork):
         super().__init__()
         self.config = config
         feats = config.n_feats
-        self.sub_mean = StoredMeanShift(-1, config.pixel_range)
-        self.add_mean = StoredMeanShift(+1, config.pixel_range)
+        self.sub_mean = SubMean(config.pixel_range)
+        self.add_mean = AddMean(config.pixel_range)
         self.entry = conv(3, feats)
         for step in _STEPS:
             self.add_module(f"b{step}", _CascadingBlock(config))
@@ -60,7 +60,6 @@ class CARN(ChainNetwork):
             {scale: Upsampler(scale, feats, groups=config.groups, activation=nn.ReLU) for scale in config.scales}
         )
         self.exit = conv(feats, 3)
-        self.to_range, self.from_range = to_range(config.pixel_range), from_range(config.pixel_range)
 
     @property
     def scales(self) -> tuple[int, ...]:
@@ -71,13 +70,9 @@ class CARN(ChainNetwork):
         """The network at one scale as a chain of parts, without the modules of the other scales."""
         self.check_scale(scale)
         blocks, fusions = ([self.get_submodule(f"{kind}{step}") for step in _STEPS] for kind in "bc")
-        return Branch(
-            scale,
-            nn.Sequential(self.to_range, self.sub_mean),
-            nn.Sequential(self.entry, _Cascade(blocks, fusions)),
-            nn.Sequential(self.upsample.head(scale), self.exit),
-            nn.Sequential(self.add_mean, self.from_range),
-        )
+        features = nn.Sequential(self.entry, _Cascade(blocks, fusions))
+        tail = nn.Sequential(self.upsample.head(scale), self.exit)
+        return Branch(scale, self.sub_mean, features, tail, self.add_mean)
 
 
 class _Cascade(nn.Module):

@@ -43,17 +43,33 @@ class ColourMap(nn.Module):
             return F.conv2d(x, self.weight.to(x.dtype), self.bias.to(x.dtype))
 
 
-class StoredMeanShift(nn.Module):
-    """The mean shift under the names of CARN's and LESRCNN's checkpoints: ``sub_mean.shifter.weight``."""
+class SubMean(nn.Module):
+    """RGB of 0..255 -> RGB of 0..``pixel_range`` less the mean, stored as CARN's and LESRCNN's checkpoints have it:
+    ``sub_mean.shifter.weight``."""
 
-    def __init__(self, sign: int, pixel_range: float) -> None:
+    def __init__(self, pixel_range: float) -> None:
         super().__init__()
-        self.shifter = MeanShift(sign, pixel_range)
+        self.to_range = to_range(pixel_range)
+        self.shifter = MeanShift(-1, pixel_range)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, H, W) -> the same shape."""
-        shifted: Tensor = self.shifter(x)
+        shifted: Tensor = self.shifter(self.to_range(x))
         return shifted
+
+
+class AddMean(nn.Module):
+    """The inverse of ``SubMean``."""
+
+    def __init__(self, pixel_range: float) -> None:
+        super().__init__()
+        self.shifter = MeanShift(+1, pixel_range)
+        self.from_range = from_range(pixel_range)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, 3, H, W) -> the same shape."""
+        restored: Tensor = self.from_range(self.shifter(x))
+        return restored
 
 
 @contextlib.contextmanager

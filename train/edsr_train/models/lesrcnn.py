@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from edsr_train.models.blocks import ScaleHeads, SumOf, Upsampler, conv
 from edsr_train.models.branch import Branch, ChainNetwork
 from edsr_train.models.checks import check_pixel_range
-from edsr_train.models.colours import StoredMeanShift, from_range, to_range
+from edsr_train.models.colours import AddMean, SubMean
 
 _LAST_LAYER = 17  # of the IEEB
 _REFINEMENTS = (1, 2, 3, 4)
@@ -64,8 +64,8 @@ class LESRCNN(ChainNetwork):
         super().__init__()
         self.config = config
         feats = config.n_feats
-        self.sub_mean = StoredMeanShift(-1, config.pixel_range)
-        self.add_mean = StoredMeanShift(+1, config.pixel_range)
+        self.sub_mean = SubMean(config.pixel_range)
+        self.add_mean = AddMean(config.pixel_range)
         self.conv1 = _layer(3, feats, 3)
         for number in range(2, _LAST_LAYER + 1):
             self.add_module(f"conv{number}", _layer(feats, feats, 1 if number % 2 else 3))
@@ -75,7 +75,6 @@ class LESRCNN(ChainNetwork):
                 self.add_module(f"conv17_{number}", _layer(taken, given, 3))
         self.conv18 = _layer(feats, 3, 3)
         self.upsample = ScaleHeads({scale: Upsampler(scale, feats) for scale in config.scales})
-        self.to_range, self.from_range = to_range(config.pixel_range), from_range(config.pixel_range)
 
     @property
     def scales(self) -> tuple[int, ...]:
@@ -93,13 +92,8 @@ class LESRCNN(ChainNetwork):
         if self.config.refine:
             for number in _REFINEMENTS:
                 tail += [self.get_submodule(f"conv17_{number}"), nn.ReLU()]
-        return Branch(
-            scale,
-            nn.Sequential(self.to_range, self.sub_mean),
-            _Extraction(layers, self.config.reconstruct),
-            nn.Sequential(*tail, self.conv18),
-            nn.Sequential(self.add_mean, self.from_range),
-        )
+        features = _Extraction(layers, self.config.reconstruct)
+        return Branch(scale, self.sub_mean, features, nn.Sequential(*tail, self.conv18), self.add_mean)
 
 
 class _Extraction(nn.Module):
