@@ -11,6 +11,7 @@ from edsr_export.exporting import ExportOptions, export_checkpoint
 from edsr_train.checkpoint import save_checkpoint
 from edsr_train.models import EDSR, EDSRConfig
 from edsr_train.models.branch import SuperResolutionNetwork
+from tiny_field import tiny
 from tiny_networks import tiny_edsr, tiny_mdsr
 from unsealed import unsealed
 
@@ -40,6 +41,16 @@ def tiny_model(models_folder: Path) -> Path:
 def tiny_models(tiny_model: Path, models_folder: Path) -> dict[int, Path]:
     """``tiny_edsr(scale)`` by scale."""
     return {2: tiny_model} | {scale: export(tiny_edsr(scale), models_folder, f"tiny_x{scale}") for scale in (3, 4)}
+
+
+@pytest.fixture(scope="session")
+def models_of_each_kind(tiny_models: dict[int, Path], models_folder: Path) -> dict[str, Path]:
+    """``tiny_models``; bicubic input, corrected in luma, x2; luma at LR and a transposed convolution, x3."""
+    others = {"vdsr": 2, "fsrcnn": 3}
+    return {f"edsr-x{scale}": path for scale, path in tiny_models.items()} | {
+        name: export(tiny(name, scale), models_folder, name, ExportOptions(scales=(scale,)))
+        for name, scale in others.items()
+    }
 
 
 @pytest.fixture(scope="session")

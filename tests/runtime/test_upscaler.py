@@ -72,15 +72,15 @@ def network_output(scale: int, rgb: Pixels, tail: str = "paper") -> Pixels:
 # --- tiles ---
 
 
-@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("model", ["edsr-x2", "edsr-x3", "edsr-x4", "vdsr", "fsrcnn"])
 @pytest.mark.parametrize("backend", BACKENDS)
 @settings(max_examples=6)
 @given(st.integers(3, 50), st.integers(3, 50), st.sampled_from([0, 4, 13]), st.booleans(), st.integers(0, 99))
 def test_tiles_give_the_whole_picture(
     opened: Open,
-    tiny_models: dict[int, Path],
+    models_of_each_kind: dict[str, Path],
     backend: str,
-    scale: int,
+    model: str,
     height: int,
     width: int,
     larger: int,
@@ -88,12 +88,14 @@ def test_tiles_give_the_whole_picture(
     seed: int,
 ) -> None:
     image = picture(height, width, dtype=np.float32 if as_float else np.uint8, seed=seed)
-    tiled_upscaler = opened(tiny_models[scale], backend, tile=SMALLEST_TILE + larger)
-    whole_upscaler = opened(tiny_models[scale], backend, tile=1000)
+    whole_upscaler = opened(models_of_each_kind[model], backend, tile=1000)
+    contract = whole_upscaler.contract
+    tile = 2 * contract.receptive_radius + 1 + larger  # a core of one pixel, and more
+    tiled_upscaler = opened(models_of_each_kind[model], backend, tile=tile)
     assert len(whole_upscaler.plan(height, width)) == 1
-    assert (len(tiled_upscaler.plan(height, width)) > 1) == (max(height, width) > SMALLEST_TILE + larger)
+    assert (len(tiled_upscaler.plan(height, width)) > 1) == (max(height, width) > tile)
     tiled, whole = tiled_upscaler.upscale(image), whole_upscaler.upscale(image)
-    assert tiled.shape == (scale * height, scale * width, 3)
+    assert tiled.shape == (contract.scale * height, contract.scale * width, 3)
     if as_float:
         np.testing.assert_allclose(tiled * 255, whole * 255, rtol=0, atol=SEAM)
         return

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edsr_runtime.errors import EdsrError
+from edsr_runtime.metrics import LUMA_OFFSET, LUMA_RGB
 from edsr_runtime.metrics import luma as luma_of
 from edsr_runtime.resize import imresize
 from edsr_train.models import (
@@ -28,7 +29,7 @@ from edsr_train.models import (
     VDSRConfig,
 )
 from edsr_train.models.bicubic import Bicubic
-from edsr_train.models.colours import chroma, grey, luma
+from edsr_train.models.colours import chroma, grey, luma, to_range
 from tiny_field import FIELD, tiny
 
 State = dict[str, Tensor]
@@ -102,6 +103,14 @@ def test_luma_is_that_of_the_metrics_and_grey_and_chroma_make_up_the_picture() -
     torch.testing.assert_close(luma(255.0)(x), y * 255)
 
 
+def test_maps_of_colours_are_not_rounded_by_autocast() -> None:
+    rgb = lr_picture(6, 7)
+    for colour_map, x in ((luma(1.0), rgb), (grey(1.0), luma(1.0)(rgb)), (chroma(), rgb), (to_range(1.0), rgb)):
+        with torch.autocast("cpu", torch.bfloat16):
+            found = colour_map(x)
+        assert torch.equal(found, colour_map(x))
+
+
 @pytest.mark.parametrize("name", FIELD)
 def test_every_network_upscales_every_size_and_stays_as_it_was(name: str) -> None:
     for scale, (height, width) in ((2, (1, 1)), (3, (1, 5)), (4, (4, 3))):
@@ -132,6 +141,15 @@ def test_a_branch_holds_the_head_of_its_scale_and_no_other(name: str) -> None:
     names = {id(parameter): key for key, parameter in network.named_parameters()}
     held = {names[id(parameter)] for parameter in network.branch(3).parameters()}
     assert held == {key for key in names.values() if not key.startswith(("upsample.up2.", "upsample.up4."))}
+
+
+@pytest.mark.parametrize(("name", "white"), [("carn", 1), ("lesrcnn", 1), ("srresnet", 255)])
+def test_a_new_network_takes_the_mean_of_div2k_away_and_gives_it_back(name: str, white: int) -> None:
+    state = tiny(name).state_dict()
+    for end, sign in (("sub_mean", -1), ("add_mean", 1)):
+        (bias,) = (value for key, value in state.items() if key.startswith(end) and key.endswith("bias"))
+        # EDSR-PyTorch, src/model/common.py; the other two have the same
+        torch.testing.assert_close(bias, sign * white * torch.tensor([0.4488, 0.4371, 0.4040]))
 
 
 @pytest.mark.parametrize("name", ["srcnn", "srcnn-915", "espcn", "fsrcnn", "vdsr"])
@@ -220,14 +238,121 @@ def reference_lesrcnn(state: State, lr: Tensor, head: str, reconstruct: bool, re
     return shifted(state, "add_mean", conv(state, "conv18.0", x))
 
 
-def assert_equal(network: nn.Module, scale: int, reference: Callable[[State, Tensor], Tensor]) -> None:
+def enlarged(x: Tensor, scale: int) -> Tensor:
+    """A single picture, bicubically."""
+    return torch.from_numpy(imresize(x[0].permute(1, 2, 0).numpy(), scale)).permute(2, 0, 1)[None]
+
+
+def reference_srcnn(state: State, x: Tensor, scale: int) -> Tensor:
+    """Equations 1 to 3 of the paper, with borders that are padded."""
+    x = conv(state, "conv2", conv(state, "conv1", enlarged(x, scale)).relu()).relu()
+    return conv(state, "conv3", x)
+
+
+def reference_vdsr(state: State, x: Tensor, scale: int) -> Tensor:
+    """Figure 2 of the paper."""
+    x = enlarged(x, scale)
+    y = conv(state, "input", x).relu()
+    for number in range(sum(key.startswith("residual_layer.") for key in state)):
+        y = conv(state, f"residual_layer.{number}.conv", y).relu()
+    return x + conv(state, "output", y)
+
+
+def reference_espcn(state: State, x: Tensor, scale: int) -> Tensor:
+    """Equations 1 to 4 of the paper."""
+    for number in (0, 2):
+        x = conv(state, f"first_part.{number}", x).tanh()
+    return F.pixel_shuffle(conv(state, "last_part.0", x), scale)
+
+
+def reference_fsrcnn(state: State, x: Tensor, scale: int) -> Tensor:
+    """Figure 2 of the paper: the HR picture has a pixel exactly where each LR pixel is, and the rest after it."""
+
+    def activated(part: str, number: int, y: Tensor) -> Tensor:
+        return F.prelu(conv(state, f"{part}.{number}", y), state[f"{part}.{number + 1}.weight"].double())
+
+    x = activated("first_part", 0, x)
+    for number in range(0, sum(key.startswith("mid_part.") for key in state) // 3 * 2, 2):
+        x = activated("mid_part", number, x)
+    between = x.new_zeros(*x.shape[:2], scale * x.shape[2], scale * x.shape[3])
+    between[..., ::scale, ::scale] = x
+    kernel = state["last_part.weight"].double().transpose(0, 1).flip(2, 3)
+    return F.conv2d(between, kernel, state["last_part.bias"].double(), padding=4)
+
+
+def reference_srresnet(state: State, lr: Tensor, scale: int) -> Tensor:
+    """Figure 4 of the paper, or the reproduced form in EDSR's, from the keys of EDSR's checkpoints, on 0..255."""
+
+    def slope(name: str, x: Tensor) -> Tensor:
+        return F.prelu(x, state[f"{name}.weight"].double())
+
+    def norm(name: str, x: Tensor) -> Tensor:
+        mean, variance, weight, bias = (
+            state[f"{name}.{key}"].double()[:, None, None] for key in ("running_mean", "running_var", "weight", "bias")
+        )
+        return (x - mean) / (variance + 1e-5).sqrt() * weight + bias
+
+    x = first = slope("head.1", conv(state, "head.0", conv(state, "sub_mean", lr)))
+    n_blocks = sum(key.endswith(".body.0.weight") for key in state)
+    for block in (f"body.{number}.body" for number in range(n_blocks)):
+        y = slope(f"{block}.2", norm(f"{block}.1", conv(state, f"{block}.0", x)))
+        x = x + norm(f"{block}.4", conv(state, f"{block}.3", y))
+    x = first + norm(f"body.{n_blocks + 1}", conv(state, f"body.{n_blocks}", x))
+    is_original = state["head.0.weight"].shape[-1] == 9
+    for step, factor in enumerate({2: (2,), 3: (3,), 4: (2, 2)}[scale]):
+        index = (3 if is_original else 2) * step
+        x = conv(state, f"tail.0.{index}", x)
+        x = F.pixel_shuffle(slope(f"tail.0.{index + 1}", x) if is_original else x, factor)
+    return conv(state, "add_mean", conv(state, "tail.1", x))
+
+
+def on_luma(rgb: Tensor, scale: int, layers: Callable[[Tensor], Tensor]) -> Tensor:
+    """The bicubically enlarged picture, RGB of 0..1, with the luma that ``layers`` make of its luma."""
+
+    def luma_plane(x: Tensor) -> Tensor:
+        return torch.einsum("nchw,c->nhw", x, torch.from_numpy(LUMA_RGB))[:, None] + LUMA_OFFSET / 255
+
+    picture = enlarged(rgb, scale)
+    return picture + (layers(luma_plane(rgb)) - luma_plane(picture)) / LUMA_RGB.sum()
+
+
+def assert_equal(
+    network: nn.Module, scale: int, reference: Callable[[State, Tensor], Tensor], white: float = 1.0
+) -> None:
     lr = lr_picture(7, 6).double()
     state = network.state_dict()
     with torch.no_grad():
         found = network(lr.float(), scale)
-        expected = reference(state, lr / 255) * 255
+        expected = reference(state, lr * white / 255) * 255 / white
     assert expected.std() > 0.5
     torch.testing.assert_close(found.double(), expected, rtol=0, atol=1e-3)  # grey levels, float32
+
+
+ON_LUMA_OR_RGB = {
+    "srcnn": reference_srcnn,
+    "vdsr": reference_vdsr,
+    "espcn": reference_espcn,
+    "fsrcnn": reference_fsrcnn,
+}
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("name", [name for name in FIELD if name.partition("-")[0] in ON_LUMA_OR_RGB])
+def test_networks_for_luma_and_their_rgb_forms_are_the_papers(name: str, scale: int) -> None:
+    layers, network = ON_LUMA_OR_RGB[name.partition("-")[0]], tiny(name, scale)
+
+    def reference(state: State, rgb: Tensor) -> Tensor:
+        if name.endswith("-rgb"):
+            return layers(state, rgb, scale)
+        return on_luma(rgb, scale, lambda y: layers(state, y, scale))
+
+    assert_equal(network, scale, reference, white=vars(network.config)["pixel_range"])
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("name", ["srresnet", "srresnet-original"])
+def test_srresnet_is_the_papers_in_both_forms(name: str, scale: int) -> None:
+    assert_equal(tiny(name, scale), scale, lambda state, lr: reference_srresnet(state, lr, scale), white=255.0)
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
@@ -265,6 +390,39 @@ def test_names_are_those_of_other_peoples_checkpoints() -> None:
     assert names(FSRCNN(FSRCNNConfig(2))) == {"first_part.0", "first_part.1", *mid, "last_part"}
     layers = {f"residual_layer.{index}.conv" for index in range(18)}
     assert names(VDSR(VDSRConfig())) == {"input", *layers, "output"}
+
+
+def test_kernels_and_feature_maps_are_the_published_ones() -> None:
+    def layers(network: nn.Module) -> list[tuple[int, int, int]]:
+        convs = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
+        return [(m.in_channels, m.out_channels, m.kernel_size[0]) for m in convs if m.weight.requires_grad]
+
+    assert layers(SRCNN(SRCNNConfig(2))) == [(1, 64, 9), (64, 32, 5), (32, 1, 5)]
+    assert layers(SRCNN(SRCNNConfig(2, (9, 1, 5)))) == [(1, 64, 9), (64, 32, 1), (32, 1, 5)]
+    assert layers(ESPCN(ESPCNConfig(3))) == [(1, 64, 5), (64, 32, 3), (32, 9, 3)]
+    between = [(12, 12, 3)] * 4
+    assert layers(FSRCNN(FSRCNNConfig(3))) == [(1, 56, 5), (56, 12, 1), *between, (12, 56, 1), (56, 1, 9)]
+    slopes = [m.num_parameters for m in FSRCNN(FSRCNNConfig(3)).modules() if isinstance(m, nn.PReLU)]
+    assert slopes == [56, 12, *[12] * 4, 56]  # one for each feature map, section 3.2 of the paper
+    assert layers(VDSR(VDSRConfig())) == [(1, 64, 3), *[(64, 64, 3)] * 18, (64, 1, 3)]
+    for config, ends in ((SRResNetConfig(2), 3), (SRResNetConfig(2, form="original"), 9)):
+        expected = [(3, 64, ends), *[(64, 64, 3)] * (2 * 16 + 1), (64, 256, 3), (64, 3, ends)]
+        assert layers(SRResNet(config)) == expected
+    wide = layers(LESRCNN(LESRCNNConfig((2,), n_refine=109)))
+    information = [(64, 64, 1 if number % 2 else 3) for number in range(2, 18)]
+    refinement = [(64, 109, 3), (109, 109, 3), (109, 109, 3), (109, 64, 3), (64, 3, 3)]
+    assert wide == [(3, 64, 3), *information, *refinement, (64, 256, 3)]
+
+
+def test_vdsr_begins_with_a_signal_that_keeps_its_size() -> None:
+    torch.manual_seed(0)
+    network = VDSR(VDSRConfig((2,), colors="rgb"))
+    hidden = nn.Sequential(network.input, nn.ReLU(), network.residual_layer)
+    with torch.no_grad():
+        x = torch.randn(1, 3, 32, 32)
+        first = network.input(x).relu()
+        last = hidden(x)
+    assert 1 / 3 < last.std() / first.std() < 3  # over 18 layers; the default of PyTorch would leave 10^-7 of it
 
 
 @pytest.mark.parametrize(

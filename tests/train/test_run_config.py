@@ -10,7 +10,18 @@ import pytest
 from edsr_runtime.errors import EdsrError
 from edsr_train.architectures.registry import ARCHITECTURES
 from edsr_train.config import DataConfig, TrainConfig
-from edsr_train.models import EDSRConfig, MDSRConfig
+from edsr_train.models import (
+    CARNConfig,
+    EDSRConfig,
+    ESPCNConfig,
+    FSRCNNConfig,
+    LESRCNNConfig,
+    MDSRConfig,
+    SRCNNConfig,
+    SRResNetConfig,
+    VDSRConfig,
+)
+from edsr_train.models.branch import NetworkConfig
 from edsr_train.options import Integer
 from edsr_train.recipes import RECIPES
 from edsr_train.run_config import Asked, RunConfig, parse, read_base, with_asked
@@ -45,6 +56,51 @@ def test_names_are_the_networks_of_the_paper() -> None:
 @pytest.mark.parametrize("name", ["edsr-baseline", "edsr", "mdsr-baseline", "mdsr"])
 def test_networks_of_the_paper_are_trained_as_in_the_paper(name: str) -> None:
     assert RECIPES[name].training == TrainConfig()
+
+
+FIELD: dict[str, NetworkConfig] = {
+    "srresnet": SRResNetConfig(2, n_resblocks=16, n_feats=64, form="reproduced"),
+    "srresnet-original": SRResNetConfig(2, n_resblocks=16, n_feats=64, form="original"),
+    "srcnn": SRCNNConfig(2, kernels=(9, 5, 5), n_feats=(64, 32), colors="y"),
+    "srcnn-915": SRCNNConfig(2, kernels=(9, 1, 5), n_feats=(64, 32), colors="y"),
+    "espcn": ESPCNConfig(2, n_feats=(64, 32), colors="y"),
+    "fsrcnn": FSRCNNConfig(2, n_feats=56, n_shrunk=12, n_layers=4, colors="y"),
+    "vdsr": VDSRConfig((2, 3, 4), n_layers=20, n_feats=64, colors="y"),
+    "carn": CARNConfig((2, 3, 4), n_feats=64, groups=1),
+    "carn-m": CARNConfig((2, 3, 4), n_feats=64, groups=4),
+    "lesrcnn": LESRCNNConfig((2,), n_feats=64),
+    "lesrcnn-s": LESRCNNConfig((2, 3, 4), n_feats=64),
+    "lesrcnn-wide": LESRCNNConfig((2,), n_feats=64, n_refine=109),
+    "lesrcnn-ieeb": LESRCNNConfig((2,), n_feats=64, reconstruct=False, refine=False),
+    "lesrcnn-ieeb-rb": LESRCNNConfig((2,), n_feats=64, reconstruct=True, refine=False),
+}
+"""Sizes as in the papers that the networks' modules name."""
+
+
+def test_names_of_the_field_are_the_networks_of_their_papers() -> None:
+    ours = {"edsr-baseline", "edsr", "mdsr-baseline", "mdsr", "edsr-small"}
+    assert FIELD.keys() == RECIPES.keys() - ours
+    for name, network in FIELD.items():
+        assert parsed(name, **({"net_scale": 2} if has_one_scale(name) else {})).network == network
+
+
+@pytest.mark.parametrize("name", [name for name in FIELD if name.startswith("lesrcnn")])
+def test_lesrcnn_and_its_ablations_are_trained_as_published(name: str) -> None:
+    # Tian et al., arXiv:2007.04344, section 4.2
+    training = RECIPES[name].training
+    assert training == TrainConfig(patch=64, batch=64, updates=600_000, loss="half-mse", halve_every=400_000)
+    assert [training.lr_at(update) for update in (0, 399_999, 400_000, 799_999)] == [1e-4, 1e-4, 5e-5, 5e-5]
+
+
+def test_lesrcnn_is_for_any_of_the_scales() -> None:
+    assert parsed("lesrcnn", **{"net_scales": (4,)}).network == LESRCNNConfig((4,))
+
+
+def test_srresnet_is_trained_with_l2_or_l1() -> None:
+    # Lim et al., arXiv:1707.02921, table 2, has both
+    assert parsed("srresnet", net_scale=2).training == TrainConfig(loss="mse")
+    assert parsed("srresnet", net_scale=2, loss="l1").training == TrainConfig(loss="l1")
+    assert parsed("srresnet-original", net_scale=4).training.loss == "mse"
 
 
 @pytest.mark.parametrize("name", RECIPES)
