@@ -23,7 +23,7 @@ from edsr_runtime.command import EdsrCommand
 from edsr_runtime.errors import DataError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-DOCUMENTS = ("README.md", "runtime/edsr_runtime/models/edsr-small.md")
+DOCUMENTS = ("README.md", "benchmarks/README.md", "runtime/edsr_runtime/models/edsr-small.md")
 MARK = re.compile(r"<!-- table: (?P<table>[\w-]+), from: (?P<file>\S+) -->\n(?P<rows>(?:\n?(?:\|.*\n)+)?)")
 
 _SPEED = ("torch-eager-fp32", "auto", "openvino-fp32", "onnxruntime", "auto-no-collapse")
