@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.reporting.labels import label_points
 from benchmarks.reporting.names import shown
 from benchmarks.reporting.table import Result
 
@@ -126,21 +127,17 @@ def gain_against_cost(result: Result) -> "Figure | None":
     if not section or not section["rows"]:
         return None
     figure, axes = _figure(f"Gain over bicubic against cost, x{section['scale']}, {section['updates']:,} updates each")
-    for row in section["rows"]:
-        place = row["mult_adds"] / 1e9, row["gain_db"]
-        is_edsr = row["network"].startswith("edsr")
-        axes.scatter(*place, color=_OURS if is_edsr else _PEER)
-        # to different sides: EDSR-baseline and SRResNet cost the same
-        offset, side = ((7, 0), "left") if is_edsr else ((-7, 0), "right")
-        axes.annotate(
-            row["network"], place, xytext=offset, textcoords="offset points", ha=side, va="center", fontsize=8
-        )
+    names = [row["network"] for row in section["rows"]]
+    places = [(row["mult_adds"] / 1e9, row["gain_db"]) for row in section["rows"]]
+    for name, place in zip(names, places, strict=True):
+        axes.scatter(*place, color=_OURS if name.startswith("edsr") else _PEER)
     axes.axhline(0, color=_BEFORE, linewidth=1)
     axes.annotate("bicubic", (0.01, 0), xycoords=("axes fraction", "data"), va="bottom", fontsize=8, color=_BEFORE)
     axes.set_xscale("log")
     axes.set_xlabel(f"10^9 multiply-adds, {section['convention']}, logarithmic; blue: of the EDSR type")
     axes.set_ylabel(f"PSNR above bicubic, dB, {section['set']}")
     axes.margins(0.12)
+    label_points(axes, names, places)
     return figure
 
 

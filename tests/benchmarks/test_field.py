@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -20,6 +21,7 @@ from benchmarks.field.training import NETWORKS, ORDER, FieldResult, find_reversa
 from benchmarks.models import Models, build_network
 from benchmarks.reporting import plots
 from benchmarks.reporting.document import SECTIONS
+from benchmarks.reporting.labels import label_points
 from benchmarks.reporting.readme import make_table
 from benchmarks.result_file import read_result
 from benchmarks.settings import Settings, smoke_settings
@@ -308,11 +310,24 @@ def test_the_figure_has_gain_over_cost_with_bicubic_at_zero() -> None:
     assert axes.get_ylabel() == "PSNR above bicubic, dB, Set5"
     places = [tuple(np.asarray(points.get_offsets())[0]) for points in axes.collections]
     assert places == [(316.25, 2.5), (316.25 / 4, 1.5), (316.25 / 16, -0.5)]
-    assert [text.get_text() for text in axes.texts] == ["edsr-baseline", "vdsr", "srcnn", "bicubic"]
+    assert [text.get_text() for text in axes.texts] == ["bicubic", "edsr-baseline", "vdsr", "srcnn"]
     (zero,) = axes.lines
     assert list(np.asarray(zero.get_ydata())) == [0, 0]
     colours = [np.asarray(points.get_facecolor()).tolist() for points in axes.collections]
     assert colours[0] != colours[1] == colours[2]
+
+
+def test_names_of_points_hide_no_other_and_no_point() -> None:
+    figure, axes = plt.subplots()
+    places = [(1.0, 1.0), (1.02, 1.0), (1.0, 1.02), (2.0, 2.0), (2.0, 2.03), (0.0, 0.0)]
+    axes.scatter(*zip(*places, strict=True))
+    labels = label_points(axes, [f"network {n}" for n in range(len(places))], places)
+    boxes = [label.get_window_extent() for label in labels]
+    assert [label.get_text() for label in axes.texts] == [f"network {n}" for n in range(len(places))]
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+    for place in axes.transData.transform(places):
+        assert not any(box.contains(*place) for box in boxes)
+    plt.close(figure)
 
 
 def test_without_the_field_there_is_no_figure() -> None:

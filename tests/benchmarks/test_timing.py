@@ -102,7 +102,9 @@ def test_a_turn_lasts_for_a_minimum_of_runs_and_of_time() -> None:
 
 def test_a_turn_of_something_that_takes_no_time_ends() -> None:
     clockwork = Clockwork()
-    turns = take_turns([clockwork.candidate("nothing", 1e-9)], Effort(2, least_seconds=1.0), clock=lambda: clockwork.now)
+    turns = take_turns(
+        [clockwork.candidate("nothing", 1e-9)], Effort(2, least_seconds=1.0), clock=lambda: clockwork.now
+    )
     assert [len(turn) for turn in turns["nothing"]] == [10_000] * 2
 
 

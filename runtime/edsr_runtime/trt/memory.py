@@ -61,10 +61,10 @@ class Budget:
 def predict(contract: Contract, size: Size) -> Need:
     """What an engine of this model needs for inputs up to ``size``.
 
-    For a tail as in the paper, or trained as one convolution, both bounds are within 1 % of the truth; but with uint8 in
-    and out at x4, where casting takes more than the body does, the lower one leaves that out. A collapsed tail has up to
-    60 MB between them and up to 6 % of what lies at LR. With the ensemble inside, TensorRT-RTX may compute
-    views side by side, and then even the upper bound is too low.
+    For a tail as in the paper, or trained as one convolution, both bounds are within 1 % of the truth; but with uint8
+    in and out at x4, where casting takes more than the body does, the lower one leaves that out. A collapsed tail has
+    up to 60 MB between them and up to 6 % of what lies at LR. With the ensemble inside, TensorRT-RTX may compute views
+    side by side, and then even the upper bound is too low.
     """
     pixels, feats = size.batch * size.height * size.width, contract.n_feats
     element, samples = _ELEMENT_BYTES[contract.precision], 3 * contract.scale**2
