@@ -13,11 +13,11 @@ from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 
 from benchmarks import report, run
-from benchmarks.latency import offline
+from benchmarks.latency import offline, single_stream
 from benchmarks.memory import measure_command
 from benchmarks.models import Models
-from benchmarks.ours import ALL_FORMS
-from benchmarks.peers.registry import PEERS
+from benchmarks.ours import ALL_FORMS, AUTO, NO_COLLAPSE
+from benchmarks.peers.registry import PEERS, TORCH_EAGER
 from benchmarks.result_file import read_result, write_result
 from benchmarks.scaling import startup
 from benchmarks.settings import smoke_settings
@@ -244,6 +244,8 @@ def test_another_function_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
         return original(self, scale, collapse_tail=collapse_tail)
 
     monkeypatch.setattr(Models, "exported", other_weights)
+    monkeypatch.setattr(single_stream, "PEERS", (TORCH_EAGER,))
+    monkeypatch.setattr(single_stream, "ALL_FORMS", (AUTO, NO_COLLAPSE))
     done = invoke("--smoke", "--rounds", "1", "--only", "latency")
     assert done.exit_code == 5
     assert "auto-no-collapse differs from PyTorch by" in done.output
@@ -256,7 +258,8 @@ def test_a_worse_result_than_before_ends_with_5(tmp_path: Path) -> None:
         row["seconds"]["median"] /= 100
     del old["schema_version"]
     write_result(output, old)
-    done = invoke("--smoke", "--only", "startup", "--output", str(new), "--compare", str(output))
+    options = ("--smoke", "--rounds", "1", "--only", "startup", "--output", str(new))
+    done = invoke(*options, "--compare", str(output))
     assert done.exit_code == 5
     assert "**worse**" in done.output
     assert read_result(new)["results"]["startup"]  # measured all the same
