@@ -169,7 +169,10 @@ def _clocks() -> dict[str, str] | None:
         done = subprocess.run(command, text=True, capture_output=True, check=True, timeout=20)
     except (OSError, subprocess.SubprocessError):
         return None
-    return dict(zip(_QUERY.split(","), (part.strip() for part in done.stdout.strip().split(",")), strict=False))
+    asked, told = _QUERY.split(","), [part.strip() for part in done.stdout.strip().split(",")]
+    if len(told) != len(asked):  # kept as it came, rather than under wrong names
+        return {"unexpected": done.stdout.strip()}
+    return dict(zip(asked, told, strict=True))
 
 
 def _say(line: str) -> None:

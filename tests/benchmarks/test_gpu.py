@@ -168,3 +168,15 @@ def test_overlap_is_the_time_of_copies_in_which_a_network_runs() -> None:
     assert found.hidden_share == 3 / 4
     assert found.busy_share == 6 / 10
     assert overlap_of([(0, 1), (1, 2), (4, 5)], [(2, 4)], 1).hidden_ms == 0
+
+
+def test_clocks_are_not_put_under_wrong_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    def told(line: str) -> None:
+        done = subprocess.CompletedProcess([], 0, stdout=f"{line}\n", stderr="")
+        monkeypatch.setattr(gpu.subprocess, "run", lambda *_, **__: done)
+
+    names = gpu._QUERY.split(",")
+    told(", ".join(str(n) for n in range(len(names))))
+    assert gpu._clocks() == {name: str(n) for n, name in enumerate(names)}
+    told("1980 MHz")
+    assert gpu._clocks() == {"unexpected": "1980 MHz"}
