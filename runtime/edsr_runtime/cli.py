@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from edsr_runtime.backends.quick_openvino import leave_converters_out
 from edsr_runtime.command import EdsrCommand, toolkit_version, version_option
 from edsr_runtime.errors import EdsrError, EnvironmentUnfitError
 from edsr_runtime.pictures.formats import FORMAT_CHOICES
@@ -277,6 +278,7 @@ def main(
     }
     # what libraries find odd in a stranger's file is not for users; what is wrong is told in a sentence
     warnings.filterwarnings("ignore", module=r"PIL\.|tifffile|imagecodecs")
+    leave_converters_out()
     at_end = _AtEnd()
     with _interrupts_end_it(at_end):
         from edsr_runtime.job.kept import JobOptions
@@ -435,12 +437,13 @@ def _ready(model: ModelOptions) -> "Iterator[tuple[int, Callable[[Sequence[Job],
 
 
 def _open(model: ModelOptions) -> "Upscaler":
-    from edsr_runtime.cuda.processes import VISIBLE, visible_device
-    from edsr_runtime.trt.driver import cuda_driver
     from edsr_runtime.upscaler import Upscaler
 
     path, _ = _find(model)
     if model.gpus:
+        from edsr_runtime.cuda.processes import VISIBLE, visible_device
+        from edsr_runtime.trt.driver import cuda_driver
+
         os.environ[VISIBLE] = visible_device(model.gpus[0], os.environ.get(VISIBLE))
         try:
             cuda_driver()

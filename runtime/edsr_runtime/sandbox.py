@@ -25,7 +25,7 @@ import numpy as np
 
 from edsr_runtime.errors import EnvironmentUnfitError, PictureError
 from edsr_runtime.pictures.picture import Picture, PictureMetadata, Samples
-from edsr_runtime.pictures.read import read_picture
+from edsr_runtime.pictures.read import import_decoders, read_picture
 
 MEMORY_BYTES = 1 << 30
 """What the process may have besides a picture of the largest size that is read."""
@@ -287,6 +287,7 @@ def _answers(path: Path, max_pixels: int) -> Iterator[bytes]:
 
 def _serve(memory_bytes: int, max_pixels: int) -> None:
     """What the process does: read one picture after another, until nobody asks any more."""
+    import_decoders()
     _limit(memory_bytes)
     sys.stdout.buffer.write(_READY)
     sys.stdout.buffer.flush()

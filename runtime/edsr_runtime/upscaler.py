@@ -17,7 +17,6 @@ from edsr_runtime.automatic_tile import LEAST_HALOS, automatic_tile, has_room
 from edsr_runtime.backends.base import Backend, DeviceBackend, NonFiniteError, Precision
 from edsr_runtime.backends.choose import PRECISIONS, Model, choose, open_backend
 from edsr_runtime.backends.engines import Wish, contract_of, is_engine
-from edsr_runtime.backends.trt import open_tensorrt
 from edsr_runtime.cpu import available_memory
 from edsr_runtime.cuda.device import DeviceMemoryError
 from edsr_runtime.dihedral import VIEWS, View
@@ -112,6 +111,8 @@ class Upscaler:
         if choice.engine is None:
             self._backend = open_backend(choice.name, self._path, self.contract, self._precision, threads)
         else:
+            from edsr_runtime.backends.trt import open_tensorrt
+
             self._take(read_description(choice.engine))
             self._backend = open_tensorrt(choice.engine, trust_engine, note=note)
         self._device = self._backend if isinstance(self._backend, DeviceBackend) else None

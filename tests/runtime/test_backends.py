@@ -4,6 +4,7 @@ import importlib.util
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,7 @@ def test_a_gpu_counts_if_package_and_driver_are_there(monkeypatch: pytest.Monkey
     def version(package: str) -> str:
         assert package == "onnxruntime-gpu"
         if missing == "package":
-            raise choose.PackageNotFoundError
+            raise PackageNotFoundError
         return "1.22"
 
     def library(name: str) -> object:
@@ -106,7 +107,7 @@ def test_a_gpu_counts_if_package_and_driver_are_there(monkeypatch: pytest.Monkey
             raise OSError
         return object()
 
-    monkeypatch.setattr(choose, "version", version)
+    monkeypatch.setattr("importlib.metadata.version", version)
     monkeypatch.setattr("ctypes.CDLL", library)
     assert choose.choose("auto").name == ("openvino" if missing else "onnxruntime")
 

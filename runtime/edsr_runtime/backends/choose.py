@@ -4,7 +4,6 @@ import ctypes
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from edsr_runtime.backends.base import Backend, Precision
@@ -153,8 +152,13 @@ def open_backend(
 
 def _onnxruntime_has_gpu() -> bool:
     try:
-        version("onnxruntime-gpu")
         ctypes.CDLL("libcuda.so.1")
-    except (PackageNotFoundError, OSError):
+    except OSError:
+        return False
+    from importlib.metadata import PackageNotFoundError, version  # slow; needed only where there is a driver
+
+    try:
+        version("onnxruntime-gpu")
+    except PackageNotFoundError:
         return False
     return True

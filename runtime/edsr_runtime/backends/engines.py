@@ -12,7 +12,6 @@ from edsr_runtime.trt.cache import Entry, entries
 from edsr_runtime.trt.driver import cuda_driver
 from edsr_runtime.trt.engine_file import SUFFIX, check, read_description
 from edsr_runtime.trt.flavour import Flavour, Kind, load_flavour
-from edsr_runtime.trt.making import Order, make_engine
 
 _FP16 = "_fp16"  # what edsr-export adds to the name of such a file
 
@@ -65,6 +64,8 @@ def build_engine_for(model: Path, wish: Wish, note: Callable[[str], None]) -> Pa
     Raises:
         EdsrError: it cannot be built.
     """
+    from edsr_runtime.trt.making import Order, make_engine
+
     precision = wish.precision or "fp16"
     if precision == "bf16":
         raise EnvironmentUnfitError("TensorRT engines compute in fp16 or fp32: use --precision auto or fp32")

@@ -1,5 +1,6 @@
 """Pictures decoded by Pillow: JPEG, WebP, BMP, GIF, PPM, JPEG 2000, AVIF, QOI and the rarer kinds of TIFF."""
 
+import importlib
 import io
 import struct
 import threading
@@ -9,20 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import (
-    AvifImagePlugin,
-    BmpImagePlugin,
-    GifImagePlugin,
-    Image,
-    ImageCms,
-    ImageFile,
-    Jpeg2KImagePlugin,
-    JpegImagePlugin,
-    PpmImagePlugin,
-    QoiImagePlugin,
-    TiffImagePlugin,
-    WebPImagePlugin,
-)
+from PIL import Image, ImageCms, ImageFile, JpegImagePlugin
 
 from edsr_runtime.errors import PictureError
 from edsr_runtime.pictures.picture import DecodedFile, PictureMetadata, Samples
@@ -35,17 +23,17 @@ class _JpegFile(JpegImagePlugin.JpegImageFile):
         return Image.Exif()
 
 
-_PLUGINS: dict[str, Callable[[io.BufferedReader], ImageFile.ImageFile]] = {
-    "jpg": _JpegFile,
-    "webp": WebPImagePlugin.WebPImageFile,
-    "bmp": BmpImagePlugin.BmpImageFile,
-    "gif": GifImagePlugin.GifImageFile,
-    "ppm": PpmImagePlugin.PpmImageFile,
-    "jp2": Jpeg2KImagePlugin.Jpeg2KImageFile,
-    "avif": AvifImagePlugin.AvifImageFile,
-    "qoi": QoiImagePlugin.QoiImageFile,
-    "tiff": TiffImagePlugin.TiffImageFile,
+_PLUGINS = {
+    "webp": "WebPImagePlugin.WebPImageFile",
+    "bmp": "BmpImagePlugin.BmpImageFile",
+    "gif": "GifImagePlugin.GifImageFile",
+    "ppm": "PpmImagePlugin.PpmImageFile",
+    "jp2": "Jpeg2KImagePlugin.Jpeg2KImageFile",
+    "avif": "AvifImagePlugin.AvifImageFile",
+    "qoi": "QoiImagePlugin.QoiImageFile",
+    "tiff": "TiffImagePlugin.TiffImageFile",
 }
+"""Of Pillow; each is imported with the first file of its format."""
 _NAMES = {"jpg": "JPEG", "webp": "WebP", "gif": "GIF", "avif": "AVIF", "jp2": "JPEG 2000"}
 
 _limit_lock = threading.Lock()
@@ -70,12 +58,21 @@ def _without_pillow_limit() -> Iterator[None]:
                 Image.MAX_IMAGE_PIXELS = _limit_before
 
 
-def read_with_pillow(path: Path, source_format: str, check_size: Callable[[int, int], None]) -> DecodedFile:
+def pillow_plugin(source_format: str) -> Callable[[io.BufferedReader], ImageFile.ImageFile]:
+    """What decodes a format: jpg, or a key of ``_PLUGINS``."""
+    if source_format == "jpg":
+        return _JpegFile
+    module, _, name = _PLUGINS[source_format].partition(".")
+    plugin: Callable[[io.BufferedReader], ImageFile.ImageFile] = getattr(importlib.import_module(f"PIL.{module}"), name)
+    return plugin
+
+
+def read_with_pillow(source_format: str, path: Path, check_size: Callable[[int, int], None]) -> DecodedFile:
     """Decode a file of a format that Pillow reads.
 
     Args:
+        source_format: jpg, or a key of ``_PLUGINS``; what the file's signature says.
         path: the file.
-        source_format: a key of ``_PLUGINS``; what the file's signature says.
         check_size: called with the declared (height, width) before anything is decoded; raises to refuse.
 
     Raises:
@@ -91,7 +88,7 @@ def read_with_pillow(path: Path, source_format: str, check_size: Callable[[int, 
     notes: tuple[str, ...] = ()
     if source_format in ("jp2", "avif"):
         notes = _check_depth(path, source_format)
-    with _without_pillow_limit(), path.open("rb") as file, _PLUGINS[source_format](file) as picture:
+    with _without_pillow_limit(), path.open("rb") as file, pillow_plugin(source_format)(file) as picture:
         check_size(picture.height, picture.width)
         _refuse_animation(path, source_format, picture)
         if "mp" in picture.info:
@@ -112,7 +109,7 @@ def decode_with_pillow(
     path: Path, source_format: str, check_size: Callable[[int, int], None], icc: bytes | None
 ) -> tuple[Samples, bytes | None, tuple[str, ...]]:
     """Samples (H, W, C), the ICC profile that still holds for them, and notes; the pixels only, no other metadata."""
-    with _without_pillow_limit(), path.open("rb") as file, _PLUGINS[source_format](file) as picture:
+    with _without_pillow_limit(), path.open("rb") as file, pillow_plugin(source_format)(file) as picture:
         check_size(picture.height, picture.width)
         return _samples(path, picture, icc)
 

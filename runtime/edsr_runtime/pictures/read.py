@@ -2,6 +2,8 @@
 
 import struct
 import zlib
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +13,6 @@ from edsr_runtime.errors import PictureError
 from edsr_runtime.pictures.formats import HEADER_BYTES, describe_foreign, sniff_format
 from edsr_runtime.pictures.metadata import upright_metadata
 from edsr_runtime.pictures.picture import DecodedFile, Picture, Samples
-from edsr_runtime.pictures.pillow_reader import read_with_pillow
-from edsr_runtime.pictures.png_reader import read_png
-from edsr_runtime.pictures.tiff_reader import read_tiff
 from edsr_runtime.printable import printable
 
 DEFAULT_MAX_PIXELS = 500_000_000
@@ -54,18 +53,38 @@ def read_picture(path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
             )
 
     try:
-        if source_format == "png":
-            decoded = read_png(path, check_size)
-        elif source_format == "tiff":
-            decoded = read_tiff(path, check_size)
-        else:
-            decoded = read_with_pillow(path, source_format, check_size)
+        decoded = _decoder(source_format)(path, check_size)
     except DECODER_ERRORS as err:
         reason = (str(err).strip().splitlines() or [type(err).__name__])[0]
         raise PictureError(f"{path}: damaged or incomplete {_NAMES[source_format]} file ({printable(reason)})") from err
     except MemoryError as err:
         raise PictureError(f"{path}: not enough memory to decode this picture") from err
     return _upright(decoded, source_format)
+
+
+def import_decoders() -> None:
+    """Import what reads all the formats now, where limits that are to come could be in its way."""
+    from edsr_runtime.pictures.pillow_reader import pillow_plugin
+
+    for source_format in _NAMES:
+        _decoder(source_format)
+        if source_format != "png":
+            pillow_plugin(source_format)
+
+
+def _decoder(source_format: str) -> Callable[[Path, Callable[[int, int], None]], DecodedFile]:
+    """What reads a format; imported with the first file of it, since together they take as long as a small picture."""
+    if source_format == "png":
+        from edsr_runtime.pictures.png_reader import read_png
+
+        return read_png
+    if source_format == "tiff":
+        from edsr_runtime.pictures.tiff_reader import read_tiff
+
+        return read_tiff
+    from edsr_runtime.pictures.pillow_reader import read_with_pillow
+
+    return partial(read_with_pillow, source_format)
 
 
 def _recognise(path: Path) -> str:

@@ -13,7 +13,6 @@ from click.testing import CliRunner
 from numpy.typing import NDArray
 
 from edsr_runtime import cli
-from edsr_runtime import upscaler as upscaler_module
 from edsr_runtime.backends import choose, engines
 from edsr_runtime.backends import trt as backend_module
 from edsr_runtime.backends.base import Backend, DeviceBackend
@@ -21,6 +20,7 @@ from edsr_runtime.backends.trt import TensorRtBackend
 from edsr_runtime.contract import Contract, read_contract
 from edsr_runtime.errors import EdsrError, EnvironmentUnfitError, ModelFileError, NumericalError, ShapeError
 from edsr_runtime.pictures.read import read_picture
+from edsr_runtime.trt import making
 from edsr_runtime.trt.engine_file import EngineDescription, sidecar, write_engine_file
 from edsr_runtime.trt.folder import engine_folder, make_private
 from edsr_runtime.trt.making import Made, Order
@@ -83,7 +83,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Gpu:
         gpu.trusted.append(trust)
         return TensorRtBackend(device, engine, contract, "TensorRT-RTX 1.7.1", gpu.workers, note)
 
-    monkeypatch.setattr(upscaler_module, "open_tensorrt", open_fake)
+    monkeypatch.setattr(backend_module, "open_tensorrt", open_fake)
     monkeypatch.setattr(engines, "cuda_driver", driver)
     monkeypatch.setattr(engines, "load_flavour", flavour)
     monkeypatch.setattr(choose, "cuda_driver", driver)
@@ -481,7 +481,7 @@ def test_an_engine_is_built_where_that_is_allowed(
         note("building")
         return Made(put(tiny_model, "made"), description(), True, ())
 
-    monkeypatch.setattr(engines, "make_engine", make)
+    monkeypatch.setattr(making, "make_engine", make)
     notes: list[str] = []
     for backend in ("tensorrt", "auto", "tensorrt"):
         Upscaler(tiny_model, backend, build=True, note=notes.append).close()
