@@ -73,6 +73,9 @@ class Settings:
     scaling_side: int = 256
     """Of the pictures of batches, threads and in flight; LR pixels."""
     scaling_repeats: int = 5
+    """Of short work, in one process."""
+    scaling_processes: int = 3
+    """For short work; that in the middle counts."""
     startup_runs: int = 10
     startup_side: int = 256
     memory_side: int = 10_000
@@ -158,6 +161,7 @@ def quick_settings() -> Settings:
         scaling_in_flight=(1, 2, 4),
         scaling_side=96,
         scaling_repeats=2,
+        scaling_processes=1,
         startup_runs=3,
         quick=True,
     )

@@ -1,6 +1,6 @@
 """Tables of ``scaling``."""
 
-from benchmarks.reporting.table import Result, Section, Table, number
+from benchmarks.reporting.table import Result, Section, Table, number, optional
 
 
 def scaling(section: Result) -> Section:
@@ -13,6 +13,8 @@ def _curve(section: Result, curve: Result) -> Table:
         (
             number(point["x"], "g"),
             number(point["seconds"], ".3f"),
+            optional(point.get("kernel_seconds"), ".3f"),
+            optional(point.get("again_seconds"), ".3f"),
             number(point["megapixels_per_s"], ".3f"),
             number(point["peak_bytes"] / 1e6, ",.0f"),
             number(point["grown_bytes"] / 1e6, ",.0f"),
@@ -28,8 +30,8 @@ def _curve(section: Result, curve: Result) -> Table:
     ]
     notes = [*slopes, *(["**worse than linear**"] if curve["worse_than_linear"] else [])]
     header = (
-        *(curve["unit"], "s", "LR megapixels/s", "peak, MB", "above the loaded model, MB"),
-        *("activations of a tile predicted, MB", "tiles"),
+        *(curve["unit"], "s", "of it in the kernel, CPU s", "a second time, s", "LR megapixels/s"),
+        *("peak, MB", "above the loaded model, MB", "activations of a tile predicted, MB", "tiles"),
     )
     side = section["side"]
     where = "" if curve["name"] in ("picture", "tile") else f", pictures of {side}x{side}"
@@ -37,7 +39,7 @@ def _curve(section: Result, curve: Result) -> Table:
         f"scaling-{curve['name'].replace(' ', '-')}",
         f"How cost grows: {curve['name']}; {section['model']}{where}",
         header,
-        "rrrrrrr",
+        "rrrrrrrrr",
         rows,
         "",
         notes,

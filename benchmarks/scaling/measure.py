@@ -20,7 +20,7 @@ _MEGA = 1e6
 
 @dataclass(frozen=True)
 class Point:
-    """One process."""
+    """One process; of several, where the work is short, the one in the middle."""
 
     x: float
     """Megapixels LR, side of a tile, pictures in a batch, threads, or pictures in flight."""
@@ -32,6 +32,10 @@ class Point:
     grown_bytes: int
     """Without interpreter, engine and model."""
     tiles: int
+    kernel_seconds: float
+    """CPU time, over all threads, that the system took for itself in ``seconds``."""
+    again_seconds: float | None
+    """Of the same work a second time in the same process, where that was done."""
     predicted_bytes: int
     """Of activations of the largest tile, in FP32, times the pictures that are worked on at once."""
 
@@ -71,7 +75,7 @@ def measure(context: Context) -> ScalingResult:
     side, tile_side = settings.scaling_side, max(settings.scaling_tiles)
     repeats = settings.scaling_repeats
     small = partial(Run, str(model), (side, side), repeats=repeats)
-    large = partial(Run, str(model), (tile_side, tile_side))
+    large = partial(Run, str(model), (tile_side, tile_side), again=True)
     curve = partial(_curve, context, graph)
     curves = [
         curve(
@@ -111,7 +115,9 @@ def _curve(
     points = []
     for x, run in runs.items():
         context.say(f"scaling: {name} {x:g}")
-        points.append(_point(x, run, measure_run(run), graph))
+        processes = 1 if run.repeats == 1 else context.settings.scaling_processes
+        found = sorted((measure_run(run) for _ in range(processes)), key=lambda one: one.seconds)
+        points.append(_point(x, run, found[processes // 2], graph))
     xs = [point.x for point in points]
     time = fitted_slope(xs, [point.seconds for point in points]) if of_work else None
     memory = fitted_slope(xs, [float(point.grown_bytes) for point in points])
@@ -125,7 +131,15 @@ def _point(x: float, run: Run, found: Found, graph: Graph) -> Point:
     at_once = run.hw if found.tiles == 1 else _tile_hw(run)
     predicted = activation_peak(graph, at_once).bytes * run.batch  # the runtime computes one picture after another
     return Point(
-        x, found.seconds, megapixels / found.seconds, found.peak_bytes, found.grown_bytes, found.tiles, predicted
+        x,
+        found.seconds,
+        megapixels / found.seconds,
+        found.peak_bytes,
+        found.grown_bytes,
+        found.tiles,
+        found.kernel_seconds,
+        found.again_seconds,
+        predicted,
     )
 
 

@@ -4,6 +4,7 @@ Started as a program with a ``Run`` as JSON; ``measure_run`` starts it and reads
 """
 
 import json
+import resource
 import statistics
 import sys
 import tempfile
@@ -41,6 +42,8 @@ class Run:
     in_flight: int = 1
     """Pictures that are upscaled at the same time, each in a thread."""
     repeats: int = 1
+    again: bool = False
+    """Whether what is done once is done a second time, in memory that the process has touched by then."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,10 @@ class Found:
     grown_bytes: int
     """By which that is more than with the model loaded and a small picture done."""
     tiles: int
+    kernel_seconds: float
+    """CPU time, over all threads, that the system took for itself in ``seconds``: for fresh pages, mostly."""
+    again_seconds: float | None
+    """Of the second time."""
 
 
 def measure_run(run: Run) -> Found:
@@ -80,14 +87,23 @@ def _do(run: Run) -> Found:
         before = own_peak_bytes()
         lr = random.integers(0, 256, (run.batch, height, width, 3), np.uint8)
         work = _work(run, upscaler, lr)
-        seconds = []
-        for _ in range(run.repeats + (run.repeats > 1)):  # the first of several is the warm-up
-            start = time.perf_counter()
-            work()
-            seconds.append(time.perf_counter() - start)
-        timed = seconds[1:] or seconds
+        timed = [_timed(work) for _ in range(run.repeats + (run.repeats > 1))]
+        timed = timed[1:] or timed  # the first of several is the warm-up
         peak = own_peak_bytes()
-        return Found(statistics.median(timed), peak, peak - before, len(upscaler.plan(height, width)))
+        again = _timed(work)[0] if run.again else None
+        seconds, kernel = (statistics.median(values) for values in zip(*timed, strict=True))
+        return Found(seconds, peak, peak - before, len(upscaler.plan(height, width)), kernel, again)
+
+
+def _timed(work: Callable[[], object]) -> tuple[float, float]:
+    """Seconds, and those of the CPU that the system took."""
+    start, kernel = time.perf_counter(), _kernel_seconds()
+    work()
+    return time.perf_counter() - start, _kernel_seconds() - kernel
+
+
+def _kernel_seconds() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_stime
 
 
 def _work(run: Run, upscaler: Upscaler, lr: Any) -> Callable[[], object]:

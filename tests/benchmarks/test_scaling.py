@@ -21,11 +21,15 @@ def test_there_is_no_slope_of_one_point_or_of_nothing() -> None:
 
 def test_a_point_is_measured_in_a_process_of_its_own() -> None:
     model = str(model_path(DEFAULT_NAME, 2))
-    small, large = (measure_run(Run(model, (side, side), tile=64, threads=1)) for side in (40, 160))
+    small = measure_run(Run(model, (40, 40), tile=64, threads=1, repeats=2))
+    large = measure_run(Run(model, (160, 160), tile=64, threads=1, again=True))
     assert (small.tiles, large.tiles) == (1, 16)
     assert 0 < small.seconds < large.seconds
     assert 50e6 < small.peak_bytes < 3e9
     assert 0 <= small.grown_bytes < small.peak_bytes
+    assert 0 < large.kernel_seconds < large.seconds  # in fresh memory, on one thread
+    assert small.again_seconds is None
+    assert large.again_seconds is not None and large.again_seconds > small.seconds
 
 
 def test_a_run_that_fails_says_why() -> None:

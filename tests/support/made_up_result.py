@@ -183,7 +183,7 @@ def encode_section() -> encode.EncodeResult:
 
 def scaling_section() -> scaling.ScalingResult:
     def point(x: float, seconds: float, grown: int) -> scaling.Point:
-        return scaling.Point(x, seconds, x / seconds, 300_000_000 + grown, grown, 1, grown // 2)
+        return scaling.Point(x, seconds, x / seconds, 300_000_000 + grown, grown, 1, 0.01, None, grown // 2)
 
     picture = scaling.Curve(
         "picture", "LR megapixels", [point(0.1, 0.11, 50_000_000), point(1, 1.0, 90_000_000)], 0.96, 0.26, False
