@@ -1,7 +1,6 @@
 """The product itself on a GPU: TensorRT's engines and onnxruntime's CUDA provider, where they are installed."""
 
 import contextlib
-import os
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from benchmarks.engine_folder import engines_below
 from benchmarks.gpu_networks import BASELINE, TINY, Kind
 from benchmarks.gpu_place import Place
 from benchmarks.gpu_runner import rounded
@@ -142,12 +142,5 @@ def _exported(kind: Kind, folder: Path, precision: str) -> Path:
 @contextlib.contextmanager
 def _folder() -> Iterator[Path]:
     """For models, and for the engines of them: none of the user's is touched."""
-    before = os.environ.get("XDG_CACHE_HOME")
-    with tempfile.TemporaryDirectory(prefix="edsr-gpu-") as name:
-        os.environ["XDG_CACHE_HOME"] = name
-        try:
-            yield Path(name)
-        finally:
-            os.environ.pop("XDG_CACHE_HOME")
-            if before is not None:
-                os.environ["XDG_CACHE_HOME"] = before
+    with tempfile.TemporaryDirectory(prefix="edsr-gpu-") as name, engines_below(Path(name)):
+        yield Path(name)

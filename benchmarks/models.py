@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from onnx import ModelProto
@@ -92,18 +92,29 @@ class Models:
 
     def unfolded(self, scale: int) -> Path:
         """The network as ONNX, as it was trained: what peers that read ONNX are given."""
-        path = self._folder / "unfolded" / f"random_x{scale}.onnx"
+        return self.unfolded_network(f"random_x{scale}", self.network(scale), scale)
+
+    def unfolded_network(self, name: str, network: SuperResolutionNetwork, scale: int) -> Path:
+        """The same of one scale of any network.
+
+        Args:
+            name: of the file; different networks have different ones.
+            network: with its weights.
+            scale: one of its scales.
+        """
+        path = self._folder / "unfolded" / f"{name}.onnx"
         if not path.exists():
             path.parent.mkdir(exist_ok=True)
-            path.write_bytes(unfolded_model(self.network(scale), scale).SerializeToString())
+            path.write_bytes(unfolded_model(network, scale).SerializeToString())
         return path
 
     def exported(self, scale: int, *, collapse_tail: bool = True) -> Path:
         """What edsr-export writes, with or without ``--no-collapse``."""
-        checkpoint = self._folder / f"random_x{scale}.pt"
-        if not checkpoint.exists():
-            save_checkpoint(checkpoint, self.network(scale))
-        return self._export(checkpoint, self._folder / ("collapsed" if collapse_tail else "whole"), collapse_tail)
+        return self._export(self._checkpoint(scale), self._form_folder(collapse_tail), collapse_tail)
+
+    def exported_fp16(self, scale: int) -> Path:
+        """The same with ``--precision fp16``, which is for TensorRT."""
+        return self._export(self._checkpoint(scale), self._form_folder(True), precision="fp16")
 
     def exported_network(self, name: str, network: SuperResolutionNetwork, scale: int) -> Path:
         """What edsr-export writes of one scale of any network."""
@@ -134,15 +145,39 @@ class Models:
             path.write_bytes(model.SerializeToString())
         return path
 
-    def from_checkpoint(self, checkpoint: Path, res_scale: float | None, *, collapse_tail: bool = True) -> Path:
+    def from_checkpoint(
+        self,
+        checkpoint: Path,
+        res_scale: float | None,
+        *,
+        collapse_tail: bool = True,
+        precision: Literal["fp32", "fp16"] = "fp32",
+    ) -> Path:
         """What edsr-export makes of a checkpoint; ``res_scale`` where that does not know its residual scaling."""
-        folder = self._folder / "checkpoints" / ("collapsed" if collapse_tail else "whole")
-        return self._export(checkpoint, folder, collapse_tail, res_scale)
+        folder = self._form_folder(collapse_tail, "checkpoints")
+        return self._export(checkpoint, folder, collapse_tail, res_scale, precision)
 
-    def _export(self, checkpoint: Path, folder: Path, collapse_tail: bool, res_scale: float | None = None) -> Path:
-        path = folder / f"{checkpoint.stem}.onnx"
+    def _checkpoint(self, scale: int) -> Path:
+        checkpoint = self._folder / f"random_x{scale}.pt"
+        if not checkpoint.exists():
+            save_checkpoint(checkpoint, self.network(scale))
+        return checkpoint
+
+    def _form_folder(self, collapse_tail: bool, *below: str) -> Path:
+        return self._folder.joinpath(*below, "collapsed" if collapse_tail else "whole")
+
+    def _export(
+        self,
+        checkpoint: Path,
+        folder: Path,
+        collapse_tail: bool = True,
+        res_scale: float | None = None,
+        precision: Literal["fp32", "fp16"] = "fp32",
+    ) -> Path:
+        options = ExportOptions(collapse_tail=collapse_tail, precision=precision)
+        path = folder / f"{checkpoint.stem}{options.suffix}.onnx"
         if not path.exists():
-            export_checkpoint(checkpoint, folder, ExportOptions(collapse_tail=collapse_tail), res_scale=res_scale)
+            export_checkpoint(checkpoint, folder, options, res_scale=res_scale)
         return path
 
 

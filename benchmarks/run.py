@@ -1,8 +1,10 @@
 """Measure, print the tables and keep the numbers: ``python benchmarks/run.py``."""
 
 import dataclasses
+import itertools
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -61,11 +63,19 @@ def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> tup
     metavar="NAME,...",
     help=f"Of {', '.join(MEASUREMENTS)}. Default: {', '.join(QUICK_MEASUREMENTS)}; with --full, all.",
 )
+@click.option(
+    "--scale",
+    "scales",
+    type=click.Choice(["2", "3", "4"]),
+    multiple=True,
+    help="Of cost, latency, ring and quality; may be repeated. Default: 4, with --full all.",
+)
 @click.option("--rounds", type=click.IntRange(min=1), help="Of every timing.")
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
-    help="JSON file. Default: benchmarks/results/MACHINE-DATE.json, with -quick and what was chosen in its name.",
+    help="JSON file. Default: benchmarks/results/MACHINE-DATE.json, with -quick and what was chosen in its name, and a "
+    "number if there is one already.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace the JSON file if it exists.")
 @click.option(
@@ -106,6 +116,7 @@ def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> tup
 def main(
     extent: str,
     only: tuple[str, ...] | None,
+    scales: tuple[str, ...],
     rounds: int | None,
     output: Path | None,
     overwrite: bool,
@@ -122,6 +133,9 @@ def main(
     """
     settings = {"quick": quick_settings, "full": Settings, "smoke": smoke_settings}[extent]()
     settings = dataclasses.replace(settings, memory_scales=memory_scales)
+    if scales:
+        some = tuple(sorted(map(int, scales)))
+        settings = dataclasses.replace(settings, scales=some, cost_scales=some, quality_scales=some)
     if rounds is not None:
         settings = with_rounds(settings, rounds)
     names = only or (MEASUREMENTS if extent == "full" else QUICK_MEASUREMENTS)
@@ -133,6 +147,8 @@ def main(
     if output is None and not settings.smoke:
         parts = [machine.slug, result["date"][:10], *(["quick"] if settings.quick else []), *(only or ())]
         output = RESULTS / f"{'-'.join(parts)}.json"
+        if not overwrite:
+            output = _unused(output)
     if output is not None and output.exists() and not overwrite:
         raise EdsrError(f"{output} exists: pass --overwrite to replace it, or another --output")
     if only and data is None and (needy := [name for name in only if name in _NEED_DATA]):
@@ -176,7 +192,9 @@ def measure_all(
             if measurement in _NEED_DATA and data is None:
                 result["skipped"][measurement] = "no benchmark data, which --data or EDSR_DATA name"
                 continue
+            start = time.monotonic()
             result["results"][measurement] = dataclasses.asdict(measurements[measurement](context))
+            result["seconds"][measurement] = round(time.monotonic() - start, 1)
             result["load_after"] = machines.load_average()
             result["others_share"] = others.share()
             result["loaded"] = machines.why_loaded(result["load_before"], result["others_share"])
@@ -202,9 +220,16 @@ def _circumstances(
         "quick": settings.quick,
         "smoke": settings.smoke,
         "arguments": {"measurements": names, "with_data": data is not None, **dataclasses.asdict(settings)},
+        "seconds": {},
         "skipped": {},
         "results": {},
     }
+
+
+def _unused(path: Path) -> Path:
+    """The same, or with the first number behind its name for which there is no file."""
+    others = (path.with_stem(f"{path.stem}-{number}") for number in itertools.count(2))
+    return next(one for one in itertools.chain([path], others) if not one.exists())
 
 
 def _as_read(result: dict[str, Any]) -> dict[str, Any]:

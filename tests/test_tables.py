@@ -3,11 +3,13 @@
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from benchmarks.reporting import readme
 from benchmarks.reporting.readme import DOCUMENTS, MARK, make_table, with_tables
 from benchmarks.result_file import write_result
 from edsr_runtime.errors import DataError
-from made_up_result import made_up, seams_section, whole_result
+from made_up_result import latency_section, made_up, seams_section, whole_result
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -37,9 +39,78 @@ def test_tables_can_be_made_of_another_file(tmp_path: Path) -> None:
     assert "stale" not in new
 
 
-def test_tables_of_sets_name_their_protocol() -> None:
-    rows = make_table("sets", whole_result()).markdown().splitlines()
-    assert "| edsr-small_x2 | Set5 | `paper-y` | 37.40 / 0.9587 | 33.67 / 0.9301 |" in rows
+@pytest.fixture
+def documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two documents with a stale table each."""
+    monkeypatch.setattr(readme, "ROOT", tmp_path)
+    monkeypatch.setattr(readme, "DOCUMENTS", ("ONE.md", "TWO.md"))
+    (tmp_path / "ONE.md").write_text("<!-- table: speed, from: old.json -->\n| stale |\n")
+    (tmp_path / "TWO.md").write_text("<!-- table: field, from: old.json -->\n| stale |\n\nafter\n")
+    return tmp_path
+
+
+def texts(documents: Path) -> list[str]:
+    return [(documents / name).read_text() for name in readme.DOCUMENTS]
+
+
+def test_tables_without_a_measurement_in_the_new_file_stay_as_they_are(documents: Path) -> None:
+    _, field = texts(documents)
+    write_result(documents / "new.json", made_up(latency=latency_section()))
+    done = CliRunner().invoke(readme.main, ["--from", str(documents / "new.json")])
+    assert done.exit_code == 0, done.output
+    assert done.output.splitlines() == [
+        "the table field stays as it is: new.json does not have field",
+        "ONE.md: written anew",
+    ]
+    assert texts(documents)[0].startswith("<!-- table: speed, from: new.json -->\n| scale |")
+    assert texts(documents)[1] == field
+
+
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [
+        ("<!-- table: sped, from: old.json -->\n", "there is no table 'sped' for documents"),
+        ("<!-- table: quality, from: old.json -->\n", "the table 'quality' would be empty"),
+    ],
+)
+def test_nothing_is_written_when_one_table_cannot_be_made(documents: Path, second: str, message: str) -> None:
+    (documents / "TWO.md").write_text(second)
+    before = texts(documents)
+    result = whole_result()
+    result["results"]["quality"]["cases"] = [
+        case for case in result["results"]["quality"]["cases"] if case["set"] != "Set5"
+    ]
+    write_result(documents / "new.json", result)
+    done = CliRunner().invoke(readme.main, ["--from", str(documents / "new.json")])
+    assert done.exit_code != 0
+    assert message in " ".join(done.output.split())
+    assert texts(documents) == before
+
+
+def test_a_file_that_no_table_can_be_made_of_is_refused_in_one_sentence(documents: Path) -> None:
+    before = texts(documents)
+    write_result(documents / "new.json", made_up(seams=seams_section()))
+    done = CliRunner().invoke(readme.main, ["--from", str(documents / "new.json")])
+    assert done.exit_code == DataError.exit_code
+    said = "new.json: has no measurement of any table in the documents: found seams, expected one of field, latency"
+    assert said in " ".join(done.output.split())
+    assert texts(documents) == before
+
+
+def test_a_file_outside_the_project_is_refused(documents: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("elsewhere") / "new.json"
+    write_result(path, whole_result())
+    done = CliRunner().invoke(readme.main, ["--from", str(path)])
+    assert done.exit_code == DataError.exit_code
+    assert "is outside the project" in " ".join(done.output.split())
+
+
+def test_sets_of_different_protocols_are_in_different_tables() -> None:
+    luma, rgb = (make_table(f"sets-{protocol}", whole_result()).markdown() for protocol in ("paper-y", "paper-div2k"))
+    assert luma.splitlines()[0] == "| model | set | PSNR, dB / SSIM, `paper-y` | bicubic |"
+    assert "| edsr-small_x2 | Set5 | 37.40 / 0.9587 | 33.67 / 0.9301 |" in luma
+    assert "DIV2K" not in luma
+    assert rgb.splitlines()[2:] == ["| edsr-small_x2 | 3 of DIV2K_valid | 34.50 / 0.9587 | 31.00 / 0.9301 |"]
 
 
 @pytest.mark.parametrize(

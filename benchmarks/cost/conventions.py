@@ -28,7 +28,9 @@ HR_128 = Convention("HR 128x128", (128, 128), True, "Tian et al., LESRCNN")
 CONVENTIONS = (PAPER, LR_256, HR_128)
 
 
-def mult_adds_by_convention(graph: Graph, scale: int, convention: Convention, left_out: tuple[str, ...] = ()) -> float:
+def mult_adds_by_convention(
+    graph: Graph, scale: float, convention: Convention, left_out: tuple[str, ...] = ()
+) -> float:
     """Multiply-adds for one picture; where the scale does not divide its size, in proportion to the area.
 
     Args:

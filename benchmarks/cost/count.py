@@ -17,7 +17,9 @@ import click
 from onnx import NodeProto, TensorProto
 
 from benchmarks.cost.graph import Graph, Tensor, count
-from edsr_runtime.command import EdsrCommand
+from edsr_runtime.command import EdsrCommand, needs_extra
+from edsr_runtime.contract import METADATA_KEY
+from edsr_runtime.protobuf import read_metadata
 
 _PRODUCTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 _LEARNED = {
@@ -121,19 +123,46 @@ def _mult_adds(node: NodeProto, output: Tensor, tensors: dict[str, Tensor], weig
 
 @click.command(cls=EdsrCommand)
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--lr", "side", type=(int, int), default=(256, 256), show_default=True, help="Height and width, LR.")
-def main(file: Path, side: tuple[int, int]) -> None:
-    """Print the layers of an ONNX FILE, what they cost, and how far the network sees."""
+@click.option("--lr", "side", type=(int, int), default=(256, 256), show_default=True, help="Of the layers; H, W.")
+@click.option(
+    "--scale",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Of a network that takes the picture enlarged already. Default: the output's size beside the input's.",
+)
+def main(file: Path, side: tuple[int, int], scale: float | None) -> None:
+    """Print the layers of an ONNX FILE, what they cost under every convention, and how far the network sees.
+
+    A file that edsr-export made of a checkpoint in train/checkpoints is counted before folding too.
+    """
     from benchmarks.cost.memory import activation_peak
+    from benchmarks.cost.published import FIXED
     from benchmarks.cost.reach import receptive_radius
-    from benchmarks.reporting.cost_tables import layers_table
+    from benchmarks.cost.totals import count_graph
+    from benchmarks.reporting.cost_tables import layers_table, totals_table
 
     graph = Graph.read(file)
+    is_ours = METADATA_KEY in read_metadata(file)
+    scale = scale or graph.scale()
     click.echo(layers_table(graph.name, count_layers(graph, side)).markdown())
+    left_out = FIXED if is_ours else ()
+    counts = {"as exported" if is_ours else "the file": count_graph(graph, scale, left_out)}
+    if is_ours and (before := _before_folding(file)) is not None:
+        counts = {"as trained": count_graph(before, scale, left_out), **counts}
+    click.echo("\n" + totals_table(graph.name, scale, counts).document(3))
+    if is_ours:
+        click.echo("\nin all: without maps of colours and bicubic enlargement, which are not learned")
     peak = activation_peak(graph, side)
     click.echo(f"\nactivations: {peak.bytes / 1e6:.1f} MB at the most, in {peak.node}")
     reach = receptive_radius(graph)
     click.echo(f"receptive radius: {reach.radius_px} LR pixels" if reach.radius_px is not None else reach.unknown)
+
+
+def _before_folding(file: Path) -> Graph | None:
+    """None where the checkpoint is not there."""
+    with needs_extra("bench"):
+        from benchmarks.cost.trained import graph_behind
+
+        return graph_behind(file)
 
 
 if __name__ == "__main__":

@@ -1,18 +1,19 @@
 """What every network costs, as trained and as exported, beside what was published."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from benchmarks.context import Context
-from benchmarks.cost.conventions import CONVENTIONS, LR_256, mult_adds_by_convention
+from benchmarks.cost.conventions import mult_adds_by_convention
 from benchmarks.cost.count import Layer, count_layers, parameters
 from benchmarks.cost.graph import Graph
-from benchmarks.cost.memory import activation_peak
 from benchmarks.cost.published import FIXED, PUBLISHED, PublishedCost
-from benchmarks.cost.reach import receptive_radius
+from benchmarks.cost.totals import Count, count_graph
+from benchmarks.cost.trained import learned, network_behind
 from benchmarks.models import Models, build_network, model_as_trained
 from benchmarks.targets import Target
-from edsr_runtime.zoo import shipped_models
+from edsr_runtime.errors import DataError
+from edsr_runtime.zoo import ShippedModel, shipped_models
 from edsr_train.architectures.registry import ARCHITECTURES
 from edsr_train.models.branch import SuperResolutionNetwork
 
@@ -20,20 +21,6 @@ GraphOf = Callable[[int], Graph]
 """Scale -> the graph of a network."""
 
 _LAYERS_HW = (192, 256)
-
-
-@dataclass(frozen=True)
-class Count:
-    """Of one graph."""
-
-    mult_adds: dict[str, float]
-    """By the id of the convention."""
-    mega_per_lr_pixel: float
-    """10^6 multiply-adds for each pixel of the input."""
-    activation_bytes: int
-    """Predicted, FP32, LR 256x256, without weights."""
-    receptive_radius_px: int | None
-    """LR; None where it is not known."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +43,17 @@ class Beside:
 
 
 @dataclass(frozen=True)
+class MultAddsBeside:
+    """What others published of Mult-Adds alone."""
+
+    source: str
+    convention: str
+    mult_adds: str
+    """As printed."""
+    mult_adds_agree: bool
+
+
+@dataclass(frozen=True)
 class CostRow:
     """One network at one scale."""
 
@@ -64,10 +62,11 @@ class CostRow:
     parameters: int
     """Before folding; of a network for several scales, of all of them together."""
     trained: Count | None
-    """The graph as trained; None of files that are there as exported only."""
+    """The graph as trained; None of shipped models at scales that are not counted so."""
     exported: Count | None
     """The graph that edsr-export writes."""
     published: Beside | None
+    also: list[MultAddsBeside] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -103,17 +102,13 @@ def measure(context: Context) -> CostResult:
             absent[each.name] = "takes minutes to export: only with --full"
         else:
             rows += _published_rows(context, each)
-    for shipped in shipped_models():
-        graph = Graph.read(shipped.path)
-        rows.append(
-            CostRow(shipped.path.stem, shipped.scale, parameters([graph]), None, _count(graph, shipped.scale), None)
-        )
+    rows += [_shipped_row(context, shipped) for shipped in shipped_models()]
     return CostResult(rows, list(_layers(context)), absent, [])
 
 
 def count_published(
     each: PublishedCost, network: SuperResolutionNetwork, scale: int, graph_of: GraphOf | None = None
-) -> tuple[int, Count, Beside]:
+) -> tuple[int, Count, Beside, list[MultAddsBeside]]:
     """One network at one scale, as trained: parameters, the count, and how it stands beside what was published.
 
     Args:
@@ -125,7 +120,7 @@ def count_published(
     make = graph_of or (lambda s: Graph(model_as_trained(network, s), f"{each.name} x{s}"))
     graphs = {s: make(s) for s in network.scales}
     counted = parameters(list(graphs.values()), each.left_out)
-    count = _count(graphs[scale], scale, each.left_out)
+    count = count_graph(graphs[scale], scale, each.left_out)
     own = mult_adds_by_convention(graphs[scale], scale, each.convention, each.left_out)
     as_paper = parameters(list(graphs.values()), each.left_out, weights_only=each.weights_only)
     figures = each.parameters[scale], each.mult_adds[scale]
@@ -140,7 +135,19 @@ def count_published(
         figures[1].agrees(own),
         each.reading,
     )
-    return counted, count, beside
+    also = [
+        MultAddsBeside(
+            other.source,
+            other.convention.id,
+            other.mult_adds[scale].text,
+            other.mult_adds[scale].agrees(
+                mult_adds_by_convention(graphs[scale], scale, other.convention, each.left_out)
+            ),
+        )
+        for other in each.also
+        if scale in other.mult_adds
+    ]
+    return counted, count, beside, also
 
 
 def _published_rows(context: Context, each: PublishedCost) -> Iterator[CostRow]:
@@ -151,23 +158,28 @@ def _published_rows(context: Context, each: PublishedCost) -> Iterator[CostRow]:
         models, network = context.models, build_network(each.architecture, each.config, scale)
         assert network is not None
         if each.architecture == "edsr" and each.config == models.config:  # what latency runs: there already, or soon
-            counted, trained, beside = count_published(each, network, scale, _unfolded(models))
-            path = models.exported(scale)
+            graph_of, path = _unfolded(models), models.exported(scale)
         else:
-            counted, trained, beside = count_published(each, network, scale)
-            path = models.exported_network(each.name, network, scale)
-        yield CostRow(each.name, scale, counted, trained, _count(Graph.read(path), scale), beside)
+            graph_of, path = None, models.exported_network(each.name, network, scale)
+        counted, trained, beside, also = count_published(each, network, scale, graph_of)
+        exported = count_graph(Graph.read(path), scale, FIXED)
+        yield CostRow(each.name, scale, counted, trained, exported, beside, also)
+
+
+def _shipped_row(context: Context, shipped: ShippedModel) -> CostRow:
+    network = network_behind(shipped.path)
+    if network is None:
+        raise DataError(f"{shipped.path.name} was exported from no checkpoint in train/checkpoints: run make models")
+    scale, trained = shipped.scale, None
+    if scale in context.settings.cost_scales and not context.settings.smoke:
+        context.say(f"cost: {shipped.path.stem}")
+        trained = count_graph(Graph(model_as_trained(network, scale), shipped.path.stem), scale, FIXED)
+    exported = count_graph(Graph.read(shipped.path), scale, FIXED)
+    return CostRow(shipped.path.stem, scale, learned(network, scale), trained, exported, None)
 
 
 def _unfolded(models: Models) -> GraphOf:
     return lambda scale: Graph.read(models.unfolded(scale))
-
-
-def _count(graph: Graph, scale: int, left_out: tuple[str, ...] = FIXED) -> Count:
-    counted = {each.id: mult_adds_by_convention(graph, scale, each, left_out) for each in CONVENTIONS}
-    pixels = LR_256.hw[0] * LR_256.hw[1]
-    peak = activation_peak(graph, LR_256.hw)
-    return Count(counted, counted[LR_256.id] / pixels / 1e6, peak.bytes, receptive_radius(graph).radius_px)
 
 
 def _layers(context: Context) -> Iterator[LayersOf]:

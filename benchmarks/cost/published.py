@@ -18,6 +18,8 @@ FIXED = ("sub_mean", "add_mean", "base", "_to_copy", "repeat")
 """Starts of names of what is not learned: maps of colours, and the bicubic enlargement. Maps that are computed and not
 stored come out of PyTorch's exporter as constants, named after the operator that made them."""
 
+_EVERY = (2, 3, 4)
+
 _UNITS = {"": 1.0, "K": 1e3, "M": 1e6, "G": 1e9}
 
 
@@ -51,6 +53,16 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class PublishedMultAdds:
+    """Of a network whose parameters stand elsewhere."""
+
+    source: str
+    convention: Convention
+    mult_adds: Mapping[int, Figure]
+    """By scale."""
+
+
+@dataclass(frozen=True)
 class PublishedCost:
     """One network."""
 
@@ -70,6 +82,8 @@ class PublishedCost:
     """Whether the published parameters are those of weights alone: no biases, no slopes."""
     reading: str = ""
     """Why the graph does not give the published figures, and what does; empty where it gives them."""
+    also: tuple[PublishedMultAdds, ...] = ()
+    """What others published of it, under their conventions."""
     is_small: bool = False
     """Counted in a quick run too."""
 
@@ -79,35 +93,42 @@ def _figures(scales: tuple[int, ...], *texts: str) -> dict[int, Figure]:
     return {scale: Figure(texts[index if len(texts) > 1 else 0]) for index, scale in enumerate(scales)}
 
 
-_ALL = (2, 3, 4)
-
 PUBLISHED = (
-    PublishedCost("SRCNN", "srcnn", {}, _CARN, _figures(_ALL, "57K"), _figures(_ALL, "52.7G"), weights_only=True),
+    PublishedCost("SRCNN", "srcnn", {}, _CARN, _figures(_EVERY, "57K"), _figures(_EVERY, "52.7G"), weights_only=True),
     PublishedCost(
         "FSRCNN",
         "fsrcnn",
         {},
         _CARN,
-        _figures(_ALL, "12K"),
-        _figures(_ALL, "6.0G", "5.0G", "4.6G"),
+        _figures(_EVERY, "12K"),
+        _figures(_EVERY, "6.0G", "5.0G", "4.6G"),
         weights_only=True,
     ),
-    PublishedCost("VDSR", "vdsr", {}, _CARN, _figures(_ALL, "665K"), _figures(_ALL, "612.6G"), weights_only=True),
+    PublishedCost(
+        "VDSR",
+        "vdsr",
+        {},
+        _CARN,
+        _figures(_EVERY, "665K"),
+        _figures(_EVERY, "612.6G"),
+        weights_only=True,
+        also=(PublishedMultAdds(_LESRCNN, HR_128, _figures(_EVERY, "10.90G")),),  # it works on the enlarged picture
+    ),
     PublishedCost(
         "CARN",
         "carn",
         {},
         _CARN,
-        _figures(_ALL, "1,592K"),
-        _figures(_ALL, "222.8G", "118.8G", "90.9G"),
+        _figures(_EVERY, "1,592K"),
+        _figures(_EVERY, "222.8G", "118.8G", "90.9G"),
     ),
     PublishedCost(
         "CARN-M",
         "carn",
         {"groups": 4},
         _CARN,
-        _figures(_ALL, "412K"),
-        _figures(_ALL, "91.2G", "46.1G", "32.5G"),
+        _figures(_EVERY, "412K"),
+        _figures(_EVERY, "91.2G", "46.1G", "32.5G"),
         weights_only=True,
     ),
     PublishedCost(
@@ -118,16 +139,17 @@ PUBLISHED = (
         _figures((4,), "516K"),
         _figures((4,), "3.08G"),
         convention=HR_128,
-        reading="516K counts a sub-pixel convolution as one of 64 to 64 maps, and 3.08G is of x4 without its last one, "
-        "so what is really computed is more",
+        reading="516K has one convolution of 64 to 64 maps where x4 has two sub-pixel convolutions of 64 to 256, and "
+        "3.08G leaves out the second of these, at twice the size, which two feature maps go through; what is really "
+        "computed is more",
     ),
     PublishedCost(
         "EDSR-baseline",
         "edsr",
         {"n_resblocks": 16, "n_feats": 64},
         _EDSR,
-        _figures(_ALL, "1,370K", "1,554K", "1,518K"),
-        _figures(_ALL, "316.3G", "160.3G", "114.2G"),
+        _figures(_EVERY, "1,370K", "1,554K", "1,518K"),
+        _figures(_EVERY, "316.3G", "160.3G", "114.2G"),
         is_small=True,
     ),
     PublishedCost(
@@ -135,23 +157,23 @@ PUBLISHED = (
         "mdsr",
         {"n_resblocks": 16, "n_feats": 64},
         _EDSR,
-        _figures(_ALL, "3.23M"),
-        _figures(_ALL, "410.6G", "202.3G", "137.8G"),
+        _figures(_EVERY, "3.23M"),
+        _figures(_EVERY, "410.6G", "202.3G", "137.8G"),
     ),
     PublishedCost(
         "MDSR",
         "mdsr",
         {"n_resblocks": 80, "n_feats": 64},
         _EDSR,
-        _figures(_ALL, "7.95M"),
-        _figures(_ALL, "1,497.8G", "685.4G", "409.6G"),
+        _figures(_EVERY, "7.95M"),
+        _figures(_EVERY, "1,497.8G", "685.4G", "409.6G"),
     ),
     PublishedCost(
         "EDSR",
         "edsr",
         {"n_resblocks": 32, "n_feats": 256, "res_scale": 0.1},
         _EDSR,
-        _figures(_ALL, "40.7M", "43.7M", "43.1M"),
-        _figures(_ALL, "9,384.7G", "4,476.5G", "2,894.5G"),
+        _figures(_EVERY, "40.7M", "43.7M", "43.1M"),
+        _figures(_EVERY, "9,384.7G", "4,476.5G", "2,894.5G"),
     ),
 )

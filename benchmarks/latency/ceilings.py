@@ -4,7 +4,7 @@ A network that seems faster than the fastest of these has not done its work, or 
 """
 
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
+from benchmarks.device import Device
 from benchmarks.timing import Candidate, Effort, all_runs, take_turns
 from edsr_runtime.errors import MissingDependencyError
 
@@ -26,24 +27,46 @@ class Ceiling:
 
     name: str
     precision: str
-    """Whose ceiling it is: ``fp32``, ``bf16``, ``fp16 on a GPU``; of a copy ``memory``."""
+    """Whose ceiling it is: ``fp32``, ``bf16``, ``fp16``; of a copy ``memory``."""
     rate: float
     """Of the fastest run: 10^9 multiplications and additions per second, or 10^9 bytes copied."""
     median: float
     """The same of the median run."""
     unit: str
     """``GFLOP/s`` or ``GB/s``."""
+    device: Device = "CPU"
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """What is computed."""
+    """What is computed on a CPU; on a GPU it is more, see ``GPU``."""
 
     matrix: int = 2048
     """Side of the matrices."""
     convolution: tuple[tuple[int, tuple[int, int]], ...] = ((64, (192, 256)), (256, (96, 128)))
     """Channels, and (H, W), of 3x3 convolutions: those of EDSR-baseline and of EDSR."""
     copied_bytes: int = 1 << 28
+
+
+@dataclass(frozen=True)
+class Place:
+    """A device as PyTorch knows it."""
+
+    device: Device
+    name: str
+    """PyTorch's."""
+    types: dict[str, torch.dtype]
+    """In which networks are run there, by the precision's name."""
+    times_larger: int = 1
+    """Sides of the matrices."""
+    in_a_row: int = 1
+    """Runs before their end is waited for."""
+    wait: Callable[[], object] = lambda: None
+
+
+CPU = Place("CPU", "cpu", {"fp32": torch.float32, "bf16": torch.bfloat16})
+GPU = Place("GPU", "cuda", {"fp32": torch.float32, "fp16": torch.float16}, 4, 16, torch.cuda.synchronize)
+"""Given what a CPU is given, one after the other, it would spend its time waiting: that would be no ceiling."""
 
 
 def measure_ceilings(folder: Path, sizes: Sizes, effort: Effort) -> list[Ceiling]:
@@ -54,24 +77,28 @@ def measure_ceilings(folder: Path, sizes: Sizes, effort: Effort) -> list[Ceiling
         sizes: of what is computed.
         effort: of each.
     """
-    with ExitStack() as stack, torch.inference_mode():
-        tasks = [*_torch_tasks(sizes), *_openvino_tasks(folder, sizes), *_gpu_tasks(sizes), _copy_task(sizes)]
+    places = [CPU, *([GPU] if torch.cuda.is_available() else [])]
+    with ExitStack() as stack, torch.inference_mode(), _as_fast_as_fp32_can():
+        tasks = [task for place in places for task in _torch_tasks(sizes, place)]
+        tasks += [*_openvino_tasks(folder, sizes), _copy_task(sizes)]
         stack.callback(tasks.clear)
         turns = take_turns([Candidate(task.name, task.run) for task in tasks], effort, seed=_SEED)
         ceilings = []
         for task in tasks:
             seconds = all_runs(turns[task.name])
             rates = task.work / 1e9 / np.array(seconds)
-            ceilings.append(Ceiling(task.name, task.precision, float(rates.max()), float(np.median(rates)), task.unit))
+            highest_rate, median = float(rates.max()), float(np.median(rates))
+            ceilings.append(Ceiling(task.name, task.precision, highest_rate, median, task.unit, task.device))
     return ceilings
 
 
-def highest(ceilings: list[Ceiling]) -> dict[str, float]:
-    """GFLOP/s by precision: what no network can exceed."""
-    found: dict[str, float] = {}
+def highest(ceilings: list[Ceiling]) -> dict[tuple[Device, str], float]:
+    """GFLOP/s by device and precision: what no network can exceed there."""
+    found: dict[tuple[Device, str], float] = {}
     for ceiling in ceilings:
         if ceiling.unit == "GFLOP/s":
-            found[ceiling.precision] = max(found.get(ceiling.precision, 0.0), ceiling.rate)
+            whose = ceiling.device, ceiling.precision
+            found[whose] = max(found.get(whose, 0.0), ceiling.rate)
     return found
 
 
@@ -83,42 +110,42 @@ class _Task:
     """Multiplications and additions, or bytes."""
     run: Callable[[], object]
     unit: str = "GFLOP/s"
+    device: Device = "CPU"
 
 
-def _torch_tasks(sizes: Sizes, device: str = "cpu") -> list[_Task]:
-    types = {"fp32": torch.float32, "bf16": torch.bfloat16} if device == "cpu" else {"fp16 on a GPU": torch.float16}
+def _torch_tasks(sizes: Sizes, place: Place) -> list[_Task]:
     tasks = []
-    for precision, dtype in types.items():
-        a, b = (torch.randn(sizes.matrix, sizes.matrix, dtype=dtype, device=device) for _ in range(2))
-        product = torch.empty_like(a)
-        name = f"PyTorch GEMM {sizes.matrix}, {precision}"
-        tasks.append(
-            _Task(name, precision, 2 * sizes.matrix**3, _synchronised(partial(torch.mm, a, b, out=product), device))
-        )
+
+    def add(name: str, precision: str, work: float, run: Callable[[], object]) -> None:
+        said = f"PyTorch {name}, {precision}" + (f" on a {place.device}" if place.device != "CPU" else "")
+        work *= place.in_a_row
+        tasks.append(_Task(said, precision, work, partial(_in_a_row, run, place), device=place.device))
+
+    side, device = sizes.matrix * place.times_larger, place.name
+    for precision, dtype in place.types.items():
+        a, b = (torch.randn(side, side, dtype=dtype, device=device) for _ in range(2))
+        add(f"GEMM {side}", precision, 2 * side**3, partial(torch.mm, a, b, out=torch.empty_like(a)))
         for channels, (height, width) in sizes.convolution:
             layer = nn.Conv2d(channels, channels, 3, padding=1, bias=False, dtype=dtype, device=device)
             layer = layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             x = torch.randn(1, channels, height, width, dtype=dtype, device=device)
             x = x.contiguous(memory_format=torch.channels_last)
-            name = f"PyTorch 3x3 convolution {channels} to {channels}, {height}x{width}, {precision}"
-            work = 2 * 9 * channels**2 * height * width
-            tasks.append(_Task(name, precision, work, _synchronised(partial(layer, x), device)))
+            name = f"3x3 convolution {channels} to {channels}, {height}x{width}"
+            add(name, precision, 2 * 9 * channels**2 * height * width, partial(layer, x))
     return tasks
 
 
-def _synchronised(run: Callable[[], object], device: str) -> Callable[[], object]:
-    if device == "cpu":
-        return run
-
-    def waited() -> None:
+def _in_a_row(run: Callable[[], object], place: Place) -> None:
+    for _ in range(place.in_a_row):
         run()
-        torch.cuda.synchronize()
-
-    return waited
+    place.wait()
 
 
-def _gpu_tasks(sizes: Sizes) -> list[_Task]:
-    return _torch_tasks(sizes, "cuda") if torch.cuda.is_available() else []
+def _as_fast_as_fp32_can() -> AbstractContextManager[None]:
+    """On a GPU: cuDNN tries its ways, as engines do, and FP32 is no TF32, as in our runtime."""
+    if not torch.cuda.is_available():
+        return nullcontext()
+    return torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False)
 
 
 def _openvino_tasks(folder: Path, sizes: Sizes) -> list[_Task]:

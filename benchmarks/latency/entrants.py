@@ -3,22 +3,23 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from benchmarks.context import Context
 from benchmarks.cost.count import mult_adds
 from benchmarks.cost.graph import Graph
+from benchmarks.device import COPIES, Device, device_of
 from benchmarks.latency.null import Null, open_null_runtime
 from benchmarks.ours import Form
 from benchmarks.peers.peer import PeerFailedError, Rgb, Subject
-from benchmarks.peers.registry import Peer, open_peer
+from benchmarks.peers.registry import Peer, start_peer
 from edsr_runtime.errors import EnvironmentUnfitError, MissingDependencyError
 from edsr_runtime.upscaler import Upscaler
 
 NULL, NULL_RUNTIME = "null", "null-runtime"
 _VIEWS = 8
-_IN_MEMORY = "none: in and out are in main memory"
 
 
 @dataclass(frozen=True)
@@ -35,12 +36,17 @@ class Entrant:
     """Of one run, halos and views included."""
     form: str
     """``folded``, ``unfolded``; ``with ensemble``; ``in tiles``."""
-    copies: str = _IN_MEMORY
-    """Between main memory and a device, and whether they are in the time."""
+    device: Device = "CPU"
+    """Whose ceiling is its."""
     fewer_multiplications: float = 1.0
     """See ``Running``."""
     is_same_function: bool = True
     """Whether its result is to be what the others give."""
+
+    @property
+    def copies(self) -> str:
+        """Between main memory and a device, and whether they are in the time."""
+        return COPIES[self.device]
 
 
 class Stable:
@@ -69,10 +75,9 @@ class Stable:
     def ours(self, forms: tuple[Form, ...]) -> Iterator[Entrant]:
         """Our runtime in the forms that this machine can do."""
         for form in forms:
-            model = self._model(form.collapsed)
             tile: int | Literal["auto"] = self._context.settings.latency_tile if form.in_tiles else "auto"
             try:
-                upscaler = self._stack.enter_context(form.open(model, tile=tile))
+                upscaler = form.enter(self._stack, self._context.folder, partial(self._model_for, form), tile=tile)
             except (EnvironmentUnfitError, MissingDependencyError) as err:
                 self.missing[form.name] = str(err)
                 continue
@@ -89,6 +94,7 @@ class Stable:
                 upscaler.upscale,
                 work,
                 ", ".join(said),
+                device_of(upscaler._backend),
                 is_same_function=not form.self_ensemble,
             )
 
@@ -101,11 +107,10 @@ class Stable:
                 continue
             subject = Subject(models.network(self._scale), models.unfolded(self._scale), self._context.folder)
             try:
-                running = open_peer(peer, subject)
+                running = start_peer(peer, subject, self._lr, self._stack)
             except (PeerFailedError, MissingDependencyError) as err:
                 self.missing[peer.name] = str(err)
                 continue
-            self._stack.callback(running.close)
             yield Entrant(
                 peer.name,
                 "peer",
@@ -116,6 +121,9 @@ class Stable:
                 "unfolded",
                 fewer_multiplications=running.fewer_multiplications,
             )
+
+    def _model_for(self, form: Form) -> Path:
+        return self._context.models.exported_fp16(self._scale) if form.is_engine else self._model(form.collapsed)
 
     def _model(self, collapsed: bool) -> Path:
         return self._context.models.exported(self._scale, collapse_tail=collapsed)

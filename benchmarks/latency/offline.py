@@ -11,7 +11,7 @@ from PIL import Image
 
 from benchmarks.context import Context
 from benchmarks.latency.entrants import Entrant, Stable
-from benchmarks.ours import AUTO, NO_COLLAPSE, ONNXRUNTIME
+from benchmarks.ours import ALL_FORMS, AUTO, NO_COLLAPSE, ON_A_GPU, ONNXRUNTIME
 from benchmarks.peers.peer import Rgb
 from benchmarks.peers.registry import PEERS, TORCH_EAGER
 from benchmarks.pictures import texture
@@ -22,8 +22,8 @@ from edsr_runtime.jobs import Job, plan_work
 from edsr_runtime.pipeline import Options, Result, upscale_files
 
 FOLDERS, ARRAYS = "folder to folder", "array to array"
-_FORMS = (AUTO, ONNXRUNTIME, NO_COLLAPSE)
-_PEERS = tuple(peer for peer in PEERS if peer.name in (TORCH_EAGER.name, "peer-onnxruntime", "peer-openvino"))
+_FORMS = (AUTO, ONNXRUNTIME, NO_COLLAPSE, *ON_A_GPU)
+_ONE_AT_A_TIME = "timed one picture at a time only"
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,8 @@ class OfflineRow:
     hr_megapixels_per_s: Spread
     times_torch: Spread
     """Torch's time divided by this one, in pairs."""
+    copies: str
+    """Between main memory and a device, and whether they are in the time."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class OfflineResult:
     effort: Effort
     rows: list[OfflineRow]
     missing: dict[str, str]
+    """Candidates that this machine cannot run or that were left out, and why."""
     targets: list[Target]
 
 
@@ -69,7 +72,7 @@ def measure(context: Context) -> OfflineResult:
     context.say("offline: exporting and loading")
     with ExitStack() as stack:
         stable = Stable(context, scale, pictures[0], stack)
-        entrants = [*stable.peers(_PEERS), *stable.ours(_FORMS)]
+        entrants = [*stable.peers(PEERS), *stable.ours(_FORMS)]
         candidates = []
         for entrant in entrants:
             (folder / entrant.name).mkdir()
@@ -85,7 +88,7 @@ def measure(context: Context) -> OfflineResult:
             found = turns[f"{entrant.name} {scenario}"]
             rates = [megapixels / seconds for seconds in all_runs(found)]
             ratios = paired_ratios(torch_seconds, by_round(found))
-            rows.append(OfflineRow(entrant.name, entrant.kind, scenario, spread(rates), spread(ratios)))
+            rows.append(OfflineRow(entrant.name, entrant.kind, scenario, spread(rates), spread(ratios), entrant.copies))
     return OfflineResult(
         context.models.description,
         scale,
@@ -93,7 +96,7 @@ def measure(context: Context) -> OfflineResult:
         len(pictures),
         settings.offline_effort,
         rows,
-        stable.missing,
+        stable.missing | {form.name: _ONE_AT_A_TIME for form in ALL_FORMS if form not in _FORMS},
         [],
     )
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from benchmarks.context import Context
+from benchmarks.device import Device
 from benchmarks.latency.ceilings import Ceiling, Sizes, highest, measure_ceilings
 from benchmarks.latency.entrants import Entrant, Stable
 from benchmarks.ours import ALL_FORMS, AUTO, NO_COLLAPSE
@@ -48,7 +49,7 @@ class LatencyRow:
     gflops: float | None
     """Multiplications and additions per second, 10^9, at the median; None where there are none."""
     share_of_ceiling: float | None
-    """Of the highest rate in its precision; None where that was not measured."""
+    """Of the highest rate of its device in its precision; None where that was not measured."""
     is_valid: bool
     """Whether it stays below the ceiling."""
     max_difference: int | None
@@ -98,13 +99,14 @@ def measure(context: Context) -> LatencyResult:
     return LatencyResult(context.models.description, settings.lr_hw, effort, ceilings, cases, _targets(context, cases))
 
 
-def _case(context: Context, scale: int, ceilings: dict[str, float]) -> LatencyCase:
+def _case(context: Context, scale: int, ceilings: dict[tuple[Device, str], float]) -> LatencyCase:
     settings = context.settings
     context.say(f"latency x{scale}: exporting and loading")
     lr = noise(*settings.lr_hw)
     with ExitStack() as stack:
         stable = Stable(context, scale, lr, stack)
-        entrants = [*stable.peers(PEERS), *stable.ours(ALL_FORMS), *stable.nulls()]
+        nulls = [*stable.nulls()]  # before there is an engine that "auto" would take
+        entrants = [*stable.peers(PEERS), *stable.ours(ALL_FORMS), *nulls]
         reference = next(e for e in entrants if e.name == TORCH_EAGER.name).upscale(lr)
         differences = {entrant.name: _difference(entrant, lr, reference) for entrant in entrants}
         context.say(f"latency x{scale}: {settings.latency_effort.rounds} rounds of {len(entrants)} candidates")
@@ -115,7 +117,7 @@ def _case(context: Context, scale: int, ceilings: dict[str, float]) -> LatencyCa
     for entrant in entrants:
         latency = percentiles([seconds * 1e3 for seconds in all_runs(turns[entrant.name])])
         gflops = 2 * entrant.mult_adds / 1e6 / latency.p50 if entrant.mult_adds else None
-        ceiling = ceilings.get(entrant.precision)
+        ceiling = ceilings.get((entrant.device, entrant.precision))
         share = gflops / ceiling if gflops is not None and ceiling is not None else None
         rows.append(
             LatencyRow(

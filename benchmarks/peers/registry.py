@@ -1,9 +1,10 @@
 """All peers. A new one is a module beside this with ``open_peer``, and its lines here."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 
-from benchmarks.peers.peer import Running, Subject
+from benchmarks.peers.peer import Rgb, Running, Subject
 from edsr_runtime.errors import MissingDependencyError
 
 
@@ -31,6 +32,19 @@ def open_peer(peer: Peer, subject: Subject) -> Running:
         return peer.open(subject)
     except ImportError as err:
         raise MissingDependencyError(peer.package, extra="peers") from err
+
+
+def start_peer(peer: Peer, subject: Subject, lr: Rgb, stack: ExitStack) -> Running:
+    """Load the network until ``stack`` is closed, and run it once: some say only then that they cannot.
+
+    Raises:
+        MissingDependencyError: the peer is not installed.
+        PeerFailedError: it cannot run the network.
+    """
+    running = open_peer(peer, subject)
+    stack.callback(running.close)
+    running.upscale(lr)
+    return running
 
 
 def _torch_eager(subject: Subject) -> Running:

@@ -36,8 +36,8 @@ def open_peer(subject: Subject) -> Running:
     Raises:
         PeerFailedError: there is no compiler, or it fails.
     """
-    peer = TorchCompiled(subject.network)
     try:
+        peer = TorchCompiled(subject.network)
         peer.upscale(np.zeros((*_ANY_HW, 3), np.uint8))
     except Exception as err:  # whatever the compiler behind it says
         raise PeerFailedError(f"torch.compile failed: {str(err).strip().splitlines()[0]}") from err

@@ -4,13 +4,16 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.context import Context
-from benchmarks.ours import EXPLICIT, OPENVINO_FP32, Form
+from benchmarks.ours import EXPLICIT, ON_A_GPU, OPENVINO_FP32, Form
+from benchmarks.peers.peer import PeerFailedError, Running, Subject, rounded
+from benchmarks.peers.registry import PEERS, TORCH_EAGER, start_peer
 from benchmarks.peers.torch_eager import TorchEager
 from benchmarks.pictures import Rgb
 from benchmarks.quality.data_sets import BenchmarkSet, find_sets
@@ -24,6 +27,7 @@ from edsr_runtime.upscaler import Upscaler
 from edsr_runtime.zoo import shipped_models
 from edsr_train.checkpoint import load_network
 from edsr_train.data.pictures import Pair
+from edsr_train.models.branch import SuperResolutionNetwork
 
 _LOSS_LIMIT_DB = 0.01
 _BICUBIC_LIMIT_DB = 0.02  # papers round luma differently
@@ -42,7 +46,7 @@ WANTED_DB = {
 
 ENSEMBLE = Form("openvino-fp32-ensemble", "openvino", "fp32", self_ensemble=True)
 NO_COLLAPSE = Form("openvino-fp32-no-collapse", "openvino", "fp32", collapsed=False)
-_FORMS = (*EXPLICIT, NO_COLLAPSE, ENSEMBLE)
+_FORMS = (*EXPLICIT, NO_COLLAPSE, ENSEMBLE, *ON_A_GPU)
 
 
 @dataclass(frozen=True)
@@ -112,7 +116,7 @@ class QualityCase:
     published: list[PublishedRow]
     """Empty where the set is not whole."""
     missing: dict[str, str]
-    """Forms that this machine cannot run, and why."""
+    """Candidates that this machine cannot run or that were left out, and why."""
 
 
 @dataclass(frozen=True)
@@ -130,9 +134,26 @@ class _Model:
     name: str
     scale: int
     path: Path
-    no_collapse: Path
-    reference: TorchEager
+    no_collapse: Callable[[], Path]
+    fp16: Callable[[], Path]
+    """For an engine; both are made when they are first asked for."""
+    network: SuperResolutionNetwork
     is_shipped: bool
+
+    def file_for(self, form: Form) -> Path:
+        if form.is_engine:
+            return self.fp16()
+        return self.path if form.collapsed else self.no_collapse()
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """What is compared with the reference."""
+
+    name: str
+    description: str
+    upscale: Callable[[Rgb], tuple[Rgb, NDArray[np.float32]]]
+    """Rounded; and as floats of 0..255, neither clamped nor rounded."""
 
 
 def measure(context: Context) -> QualityResult:
@@ -172,9 +193,9 @@ def _models(context: Context, data: Path) -> Iterator[_Model]:
         loaded = load_network(checkpoint)
         if read_contract(shipped.path).source_sha256 != loaded.sha256:
             raise DataError(f"{shipped.path.name} was not exported from {checkpoint.name}: export it again")
-        network = loaded.network.branch(shipped.scale)
-        whole = models.from_checkpoint(checkpoint, None, collapse_tail=False)
-        yield _Model(shipped.path.stem, shipped.scale, shipped.path, whole, TorchEager(network), True)
+        whole = partial(models.from_checkpoint, checkpoint, None, collapse_tail=False)
+        fp16 = partial(models.from_checkpoint, checkpoint, None, precision="fp16")
+        yield _Model(shipped.path.stem, shipped.scale, shipped.path, whole, fp16, loaded.network, True)
     for weights in FOREIGN if context.settings.quality_foreign else ():
         if weights.scale not in scales:
             continue
@@ -182,37 +203,35 @@ def _models(context: Context, data: Path) -> Iterator[_Model]:
         if not checkpoint.is_file():
             context.say(f"quality: {weights.path} is not among the data")
             continue
-        network = load_network(checkpoint, res_scale=weights.res_scale).network.branch(weights.scale)
-        collapsed, whole = (
-            models.from_checkpoint(checkpoint, weights.res_scale, collapse_tail=collapse) for collapse in (True, False)
-        )
-        yield _Model(checkpoint.stem, weights.scale, collapsed, whole, TorchEager(network), False)
+        network = load_network(checkpoint, res_scale=weights.res_scale).network
+        collapsed = models.from_checkpoint(checkpoint, weights.res_scale)
+        whole = partial(models.from_checkpoint, checkpoint, weights.res_scale, collapse_tail=False)
+        fp16 = partial(models.from_checkpoint, checkpoint, weights.res_scale, precision="fp16")
+        yield _Model(checkpoint.stem, weights.scale, collapsed, whole, fp16, network, False)
 
 
 def _case(context: Context, model: _Model, each: BenchmarkSet, pairs: list[Pair]) -> QualityCase:
     scale, protocol = model.scale, each.protocol
     missing: dict[str, str] = {}
+    reference = TorchEager(model.network.branch(scale))
     with ExitStack() as stack:
-        upscalers: dict[Form, Upscaler] = {}
-        for form in _FORMS:
-            try:
-                upscalers[form] = stack.enter_context(form.open(model.path if form.collapsed else model.no_collapse))
-            except (EnvironmentUnfitError, MissingDependencyError) as err:
-                missing[form.name] = str(err)
-        tallies = {name: Tally(protocol, scale) for name in ("bicubic", TorchEager.name, *(f.name for f in upscalers))}
+        candidates = [
+            *_peers(context, model, each, pairs[0].lr, stack, missing),
+            *_ours(context, model, stack, missing),
+        ]
+        tallies = {name: Tally(protocol, scale) for name in ("bicubic", TorchEager.name, *(c.name for c in candidates))}
         for pair in pairs:
-            rounded = model.reference.upscale(pair.lr)
-            clamped = model.reference.upscale_float(pair.lr).clip(0, 255)
-            base_db = tallies[TorchEager.name].add(pair.hr, rounded)
-            tallies[TorchEager.name].compare(base_db, rounded, clamped, base_db, rounded, clamped)
+            base = reference.upscale(pair.lr)
+            clamped = reference.upscale_float(pair.lr).clip(0, 255)
+            base_db = tallies[TorchEager.name].add(pair.hr, base)
+            tallies[TorchEager.name].compare(base_db, base, clamped, base_db, base, clamped)
             tallies["bicubic"].add(pair.hr, np.asarray(imresize(pair.lr, scale), np.uint8))
-            for form, upscaler in upscalers.items():
-                sr = upscaler.upscale(pair.lr)
-                psnr_db = tallies[form.name].add(pair.hr, sr)
-                floats = _upscale_float(upscaler)(pair.lr).clip(0, 255)
-                tallies[form.name].compare(psnr_db, sr, floats, base_db, rounded, clamped)
-        descriptions = {TorchEager.name: model.reference.description}
-        descriptions |= {form.name: upscaler.description for form, upscaler in upscalers.items()}
+            for candidate in candidates:
+                sr, floats = candidate.upscale(pair.lr)
+                psnr_db = tallies[candidate.name].add(pair.hr, sr)
+                tallies[candidate.name].compare(psnr_db, sr, floats.clip(0, 255), base_db, base, clamped)
+        descriptions = {TorchEager.name: reference.description}
+        descriptions |= {candidate.name: candidate.description for candidate in candidates}
     rows = [_row(name, description, tallies[name]) for name, description in descriptions.items()]
     whole = FULL_SETS.get(each.name) == len(pairs) and context.settings.quality_side is None
     published = published_scores(each.name, scale) if whole else {}
@@ -234,6 +253,44 @@ def _case(context: Context, model: _Model, each: BenchmarkSet, pairs: list[Pair]
     )
 
 
+def _ours(context: Context, model: _Model, stack: ExitStack, missing: dict[str, str]) -> Iterator[_Candidate]:
+    for form in _FORMS:
+        try:
+            upscaler = form.enter(stack, context.folder, partial(model.file_for, form))
+        except (EnvironmentUnfitError, MissingDependencyError) as err:
+            missing[form.name] = str(err)
+            continue
+        yield _Candidate(form.name, upscaler.description, _both_paths(upscaler))
+
+
+def _peers(
+    context: Context, model: _Model, each: BenchmarkSet, lr: Rgb, stack: ExitStack, missing: dict[str, str]
+) -> Iterator[_Candidate]:
+    """What people use today; FP32 PyTorch is the reference already."""
+    settings = context.settings
+    for peer in PEERS:
+        if peer == TORCH_EAGER:
+            continue
+        if each.name not in settings.quality_peer_sets:
+            missing[peer.name] = _only_on(settings.quality_peer_sets)
+            continue
+        if peer.is_slow_to_open:
+            missing[peer.name] = "it would be compiled for every size of picture, which takes minutes each"
+            continue
+        unfolded = context.models.unfolded_network(model.name, model.network, model.scale)
+        try:
+            subject = Subject(model.network.branch(model.scale), unfolded, context.folder)
+            running = start_peer(peer, subject, lr, stack)
+        except (PeerFailedError, MissingDependencyError) as err:
+            missing[peer.name] = str(err)
+            continue
+        yield _Candidate(peer.name, running.description, _rounded_too(running))
+
+
+def _only_on(sets: tuple[str, ...]) -> str:
+    return f"measured on {', '.join(sets)} only" if sets else "left out of this run"
+
+
 def _row(name: str, description: str, tally: Tally) -> QualityRow:
     return QualityRow(
         name,
@@ -248,17 +305,30 @@ def _row(name: str, description: str, tally: Tally) -> QualityRow:
     )
 
 
-def _upscale_float(upscaler: Upscaler) -> Callable[[Rgb], NDArray[np.float32]]:
-    def upscale(lr: Rgb) -> NDArray[np.float32]:
-        sr: NDArray[np.float32] = upscaler.upscale(lr.astype(np.float32) / np.float32(255)) * np.float32(255)
-        return sr
+def _both_paths(upscaler: Upscaler) -> Callable[[Rgb], tuple[Rgb, NDArray[np.float32]]]:
+    """Ours has one for uint8 and one for floats."""
+
+    def upscale(lr: Rgb) -> tuple[Rgb, NDArray[np.float32]]:
+        floats = upscaler.upscale(lr.astype(np.float32) / np.float32(255)) * np.float32(255)
+        return upscaler.upscale(lr), floats
+
+    return upscale
+
+
+def _rounded_too(running: Running) -> Callable[[Rgb], tuple[Rgb, NDArray[np.float32]]]:
+    """Peers round what they give as floats; they are run once, since they are slow."""
+
+    def upscale(lr: Rgb) -> tuple[Rgb, NDArray[np.float32]]:
+        floats = running.upscale_float(lr)
+        return rounded(lambda _: floats)(lr), floats
 
     return upscale
 
 
 def _targets(context: Context, cases: list[QualityCase]) -> Iterator[Target]:
     unless = context.settings.why_no_target
-    compared = [(case, row) for case in cases for row in case.rows if not row.name.endswith("ensemble")]
+    promised = {TorchEager.name, *(form.name for form in _FORMS if not form.self_ensemble)}
+    compared = [(case, row) for case in cases for row in case.rows if row.name in promised]
     case, row = max(compared, key=lambda item: item[1].loss_db)
     promise = f"PSNR loss against FP32 PyTorch (most: {case.model} on {case.set}, {row.name})"
     yield at_most(promise, _LOSS_LIMIT_DB, row.loss_db, "dB", unless=unless)

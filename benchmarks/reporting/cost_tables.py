@@ -1,10 +1,12 @@
 """Tables of ``cost``."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 
-from benchmarks.cost.conventions import CONVENTIONS
+from benchmarks.cost.conventions import CONVENTIONS, LR_256
 from benchmarks.cost.count import Layer
-from benchmarks.reporting.table import Cell, Result, Section, Table, number, optional, size
+from benchmarks.cost.totals import Count
+from benchmarks.reporting.table import Cell, Result, Row, Section, Table, number, optional, size
 
 _UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "K"))
 
@@ -39,6 +41,18 @@ def layers_table(graph: str, layers: Sequence[Layer]) -> Table:
     return Table(f"layers-{graph}", f"Layers: {graph}", header, "llllrr", [*rows, total])
 
 
+def totals_table(graph: str, scale: float, counts: Mapping[str, Count]) -> Table:
+    """Of one network in several forms, by what they are called."""
+    rows: list[Row] = [(form, *_count_cells(asdict(count))) for form, count in counts.items()]
+    return Table("totals", f"In all: {graph}, x{scale:g}", ("", *_COUNT_HEADER), "lrrrrrr", rows, _USED)
+
+
+def network_name(row: Result) -> str:
+    """With its scale, which names of shipped models have already."""
+    name: str = row["network"]
+    return name if name.endswith(f"_x{row['scale']}") else f"{name} x{row['scale']}"
+
+
 def short(value: float) -> str:
     """Three or four digits and a unit, as papers print it."""
     for unit, letter in _UNITS:
@@ -49,7 +63,7 @@ def short(value: float) -> str:
 
 
 def _published(section: Result) -> Table:
-    rows = []
+    rows: list[Row] = []
     for row in section["rows"]:
         beside = row["published"]
         if beside is None:
@@ -70,6 +84,11 @@ def _published(section: Result) -> Table:
                 "yes" if beside["parameters_agree"] and beside["mult_adds_agree"] else "**no**",
             )
         )
+        for other in row.get("also", ()):
+            counted = row["trained"]["mult_adds"][other["convention"]]
+            agrees = "yes" if other["mult_adds_agree"] else "**no**"
+            cells = (other["mult_adds"], Cell(short(counted), counted), other["convention"], agrees)
+            rows.append((row["network"], f"x{row['scale']}", "", "", *cells))
     readings = {row["network"]: row["published"]["reading"] for row in section["rows"] if row["published"]}
     notes = [f"{name}: {reading}" for name, reading in readings.items() if reading]
     header = ("network", "scale", "parameters, published", "counted", "Mult-Adds, published", "counted", "for", "agree")
@@ -91,29 +110,29 @@ def _networks(section: Result) -> Table:
             count = row[form]
             if count is None:
                 continue
-            counts = [Cell(short(count["mult_adds"][each.id]), count["mult_adds"][each.id]) for each in CONVENTIONS]
-            rows.append(
-                (
-                    row["network"],
-                    f"x{row['scale']}",
-                    f"as {form}",
-                    *counts,
-                    number(count["mega_per_lr_pixel"], ".3f"),
-                    number(count["activation_bytes"] / 1e6, ",.1f"),
-                    optional(count["receptive_radius_px"], "d"),
-                )
-            )
-    header = (
-        *("network", "scale", ""),
-        *(f"Mult-Adds, {each.id}" for each in CONVENTIONS),
-        *("M per input pixel", "activations, MB", "receptive radius, px"),
+            rows.append((row["network"], f"x{row['scale']}", f"as {form}", *_count_cells(count)))
+    header = ("network", "scale", "", *_COUNT_HEADER)
+    return Table("cost-networks", "What networks cost, before and after folding", header, "lllrrrrrr", rows, _USED)
+
+
+_COUNT_HEADER = (
+    *(f"Mult-Adds, {each.id}" for each in CONVENTIONS),
+    *("M per input pixel", "activations, MB", "receptive radius, px"),
+)
+_USED = (
+    f"Mult-Adds under three conventions ({'; '.join(f'{each.id}: {each.used_by}' for each in CONVENTIONS)}). "
+    f"Activations: predicted, in memory at once, {LR_256.id}."
+)
+
+
+def _count_cells(count: Result) -> tuple[Cell, ...]:
+    counted = (count["mult_adds"][each.id] for each in CONVENTIONS)
+    return (
+        *(Cell(short(each), each) for each in counted),
+        number(count["mega_per_lr_pixel"], ".3f"),
+        number(count["activation_bytes"] / 1e6, ",.1f"),
+        optional(count["receptive_radius_px"], "d"),
     )
-    used = "; ".join(f"{each.id}: {each.used_by}" for each in CONVENTIONS)
-    intro = (
-        f"Mult-Adds under three conventions ({used}), before and after folding. Activations: predicted, FP32, LR "
-        "256x256."
-    )
-    return Table("cost-networks", "What networks cost", header, "lllrrrrrr", rows, intro)
 
 
 def _layers(found: Result) -> Table:

@@ -58,8 +58,17 @@ def circumstances(result: Result) -> list[str]:
         f"{machine['cpu']} ({cores}{memory_gb}; {', '.join(machine['cpu_flags']) or 'no AVX2'}); {gpus}",
         f"{versions}; Python {machine['python']}, {machine['system']}",
         f"{result['date']}, commit {commit['id'][:12] if commit else 'unknown'}, load average {load}{taken}",
+        *_times(result.get("seconds", {})),
         *(f"**{warning}**" for warning in warnings(result)),
     ]
+
+
+def _times(seconds: dict[str, float]) -> list[str]:
+    """By measurement."""
+    if not seconds:
+        return []
+    parts = ", ".join(f"{name} {value:,.0f}" for name, value in seconds.items())
+    return [f"measured in {sum(seconds.values()):,.0f} s: {parts}"]
 
 
 def warnings(result: Result) -> list[str]:

@@ -1,7 +1,7 @@
 """Tables of ``latency``, ``offline``, ``ring``, ``encode`` and ``startup``."""
 
 from benchmarks.reporting.names import missing, shown
-from benchmarks.reporting.table import Cell, Result, Section, Table, joined, number, optional, size, spread
+from benchmarks.reporting.table import Cell, Result, Row, Section, Table, joined, number, optional, size, spread
 
 
 def latency(section: Result) -> Section:
@@ -18,6 +18,7 @@ def _case(section: Result, case: Result) -> Table:
             (
                 shown(row["name"]),
                 row["form"],
+                _short(row["copies"]),
                 number(found["p50"], ".2f"),
                 number(found["p90"], ".2f"),
                 optional(found["p99"], ".2f"),
@@ -30,7 +31,7 @@ def _case(section: Result, case: Result) -> Table:
             )
         )
     header = (
-        *("", "graph", "ms, 50 %", "90 %", "99 %", "times PyTorch", "GFLOP/s", "of the ceiling"),
+        *("", "graph", "copies", "ms, 50 %", "90 %", "99 %", "times PyTorch", "GFLOP/s", "of the ceiling"),
         *("largest difference", "changed samples", "runs"),
     )
     auto = next(row for row in case["rows"] if row["name"] == "auto")
@@ -40,15 +41,14 @@ def _case(section: Result, case: Result) -> Table:
         f"auto is {auto['description'].partition(': ')[2]}",
         f"{gain} times as fast as without tail collapse",
         f"copies to a device: {copies}",
-        *missing(case["missing"]),
     ]
     rounds = section["effort"]["rounds"]
     return Table(
         f"latency-x{case['scale']}",
         f"One picture at a time, x{case['scale']}: {section['network']}, {size(section['lr_hw'])} LR, array to array",
         header,
-        "llrrrrrrrrr",
-        rows,
+        "lllrrrrrrrrr",
+        [*rows, *_missing_rows(case["missing"], len(header))],
         f"From uint8 to uint8. Percentiles of all runs, in {rounds} rounds in random order; ratios within rounds "
         "(10th to 90th percentile).",
         notes,
@@ -57,13 +57,19 @@ def _case(section: Result, case: Result) -> Table:
 
 def _ceilings(section: Result) -> Table:
     rows = [
-        (each["name"], each["precision"], number(each["rate"], ",.1f"), number(each["median"], ",.1f"), each["unit"])
+        (
+            each["name"],
+            each["device"],
+            each["precision"],
+            number(each["rate"], ",.1f"),
+            number(each["median"], ",.1f"),
+            each["unit"],
+        )
         for each in section["ceilings"]
     ]
-    intro = "In the same run. A network's ceiling is the highest rate in its precision, of any engine."
-    return Table(
-        "ceilings", "What the machine can do", ("", "precision", "fastest", "median", "unit"), "llrrl", rows, intro
-    )
+    intro = "In the same run. A network's ceiling is the highest rate of its device in its precision, of any engine."
+    header = ("", "device", "precision", "fastest", "median", "unit")
+    return Table("ceilings", "What the machine can do", header, "lllrrl", rows, intro)
 
 
 def models(section: Result) -> Section:
@@ -75,10 +81,11 @@ def models(section: Result) -> Section:
 
 def offline(section: Result) -> Section:
     """One table."""
-    rows = [
+    rows: list[Row] = [
         (
-            row["scenario"],
             shown(row["name"]),
+            row["scenario"],
+            _short(row["copies"]),
             spread(row["hr_megapixels_per_s"], 2),
             spread(row["times_torch"], 2),
         )
@@ -91,8 +98,9 @@ def offline(section: Result) -> Section:
         "Megapixels of the result per second. Folder to folder: PNG to PNG, decoding and encoding included; ours "
         f"overlaps them with inference. {section['effort']['rounds']} rounds."
     )
-    header = ("", "", "megapixels/s", "times PyTorch")
-    return Section("offline", [Table("offline", title, header, "llrr", rows, intro, missing(section["missing"]))])
+    header = ("", "scenario", "copies", "megapixels/s", "times PyTorch")
+    rows += _missing_rows(section["missing"], len(header))
+    return Section("offline", [Table("offline", title, header, "lllrr", rows, intro)])
 
 
 def ring(section: Result) -> Section:
@@ -165,6 +173,15 @@ def memory(section: Result) -> Section:
     header = ("scale", "LR", "HR", "peak, GB", "s", "files, MB")
     title = f"Memory: edsr-upscale -n {section['model']}, PNG to PNG"
     return Section("memory", [Table("memory", title, header, "lllrrr", rows)])
+
+
+def _missing_rows(found: dict[str, str], columns: int) -> list[Row]:
+    """A row for each candidate that was not there, with the reason where others say what was run."""
+    return [(shown(name), f"missing: {reason}", *[""] * (columns - 2)) for name, reason in found.items()]
+
+
+def _short(copies: str) -> str:
+    return copies.partition(":")[0]
 
 
 def joined_words(words: set[str]) -> str:

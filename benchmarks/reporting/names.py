@@ -18,6 +18,8 @@ _NAMES = {
     "openvino-fp32-ensemble": "edsr-toolkit, OpenVINO FP32, with self-ensemble",
     "openvino-fp32-no-collapse": "edsr-toolkit, OpenVINO FP32, without tail collapse",
     "onnxruntime": "edsr-toolkit, onnxruntime",
+    "onnxruntime-gpu": "edsr-toolkit, onnxruntime on a GPU",
+    "tensorrt": "edsr-toolkit, TensorRT FP16",
     "null": "nothing: the harness alone",
     "null-runtime": "edsr-toolkit around nothing",
 }

@@ -1,9 +1,11 @@
 """Plots of a result file, as PNG and SVG."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.reporting.cost_tables import network_name
 from benchmarks.reporting.labels import label_points
 from benchmarks.reporting.names import shown
 from benchmarks.reporting.table import Result
@@ -16,6 +18,9 @@ _INK, _GRID = "#24292f", "#d0d7de"
 _OURS, _PEER, _BEFORE = "#0969da", "#8c959f", "#bf8700"
 _DPI = 144
 _LARGEST_BUBBLE = 1400.0  # points squared
+_FIRST_MEGA, _FIRST_GIGA = 0.01, 1.0
+"""Where logarithmic bars begin, the same in every plot, so that lengths can be compared."""
+_ROOM_FOR_LABELS = 1.15
 
 Plot = Callable[[Result], "Figure | None"]
 """None where the result has nothing to plot."""
@@ -54,14 +59,17 @@ def mega_per_pixel(result: Result) -> "Figure | None":
     if not rows:
         return None
     scale = min(row["scale"] for row in rows)
-    bars = {row["network"]: row["trained"]["mega_per_lr_pixel"] for row in rows if row["scale"] == scale}
+    bars = {
+        row["network"].removesuffix(f"_x{scale}"): row["trained"]["mega_per_lr_pixel"]
+        for row in rows
+        if row["scale"] == scale
+    }
     bars = dict(sorted(bars.items(), key=lambda item: item[1]))
     figure, axes = _figure(f"Multiplications per input pixel, x{scale}", height=1.4 + 0.42 * len(bars))
     drawn = axes.barh(list(bars), list(bars.values()), color=_OURS)
     axes.bar_label(drawn, [f" {value:,.2f} M" for value in bars.values()], color=_INK)
-    axes.set_xscale("log")
-    axes.set_xlabel("millions, logarithmic")
-    axes.margins(x=0.15)
+    left = _logarithmic_bars(axes, list(bars.values()), _FIRST_MEGA)
+    axes.set_xlabel(f"millions, logarithmic from {left:g}")
     return figure
 
 
@@ -71,18 +79,19 @@ def mult_adds(result: Result) -> "Figure | None":
     rows = [row for row in section["rows"] if row["trained"] is not None] if section else []
     if not rows:
         return None
-    labels = [f"{row['network']} x{row['scale']}" for row in rows]
+    labels = [network_name(row) for row in rows]
+    drawn_values = []
     figure, axes = _figure("Mult-Adds, HR 1280x720, before and after folding", height=1.4 + 0.55 * len(rows))
     for offset, form, colour in ((-0.2, "trained", _BEFORE), (0.2, "exported", _OURS)):
         values = [row[form]["mult_adds"]["HR 1280x720"] / 1e9 for row in rows]
+        drawn_values += values
         places = [index + offset for index in range(len(rows))]
         drawn = axes.barh(places, values, height=0.38, color=colour, label=f"as {form}")
         axes.bar_label(drawn, [f" {value:,.1f} G" for value in values], color=_INK, fontsize=8)
     axes.set_yticks(range(len(rows)), labels)
     axes.invert_yaxis()
-    axes.set_xscale("log")
-    axes.set_xlabel("10^9 multiply-adds, logarithmic")
-    axes.margins(x=0.15)
+    left = _logarithmic_bars(axes, drawn_values, _FIRST_GIGA)
+    axes.set_xlabel(f"10^9 multiply-adds, logarithmic from {left:g}")
     axes.legend(frameon=False)
     return figure
 
@@ -175,20 +184,31 @@ def _scaling(result: Result, name: str, title: str) -> "Figure | None":
     if curve is None:
         return None
     figure, axes = _figure(f"{title}: {section['model']}" if section else title)
-    xs = [point["x"] for point in curve["points"]]
-    axes.loglog(xs, [point["seconds"] for point in curve["points"]], "o-", color=_OURS, label="s")
-    axes.loglog(
-        xs,
-        [point["grown_bytes"] / 1e6 for point in curve["points"]],
-        "s-",
-        color=_BEFORE,
-        label="MB above the loaded model",
-    )
-    predicted = [point["predicted_bytes"] / 1e6 for point in curve["points"]]
-    axes.loglog(xs, predicted, ":", color=_BEFORE, label="MB predicted, activations of a tile")
-    axes.set_xlabel(curve["unit"])
-    axes.legend(frameon=False)
+    points = curve["points"]
+    xs = [point["x"] for point in points]
+    lines = axes.loglog(xs, [point["seconds"] for point in points], "o-", color=_OURS, label="time")
+    memory = axes.twinx()
+    memory.set_yscale("log")
+    for field, mark, label in (
+        ("grown_bytes", "s-", "memory above the loaded model"),
+        ("predicted_bytes", ":", "memory predicted, activations of a tile"),
+    ):
+        lines += memory.plot(xs, [point[field] / 1e6 for point in points], mark, color=_BEFORE, label=label)
+    axes.set_xlabel(f"{curve['unit']}, logarithmic")
+    axes.set_ylabel("s, logarithmic", color=_OURS)
+    memory.set_ylabel("MB, logarithmic", color=_BEFORE)
+    memory.spines["top"].set_visible(False)
+    figure.legend(handles=lines, loc="outside lower center", ncols=len(lines), frameon=False)  # points are everywhere
     return figure
+
+
+def _logarithmic_bars(axes: "Axes", values: Sequence[float], first: float) -> float:
+    """Let bars begin at a power of ten that does not depend on them, or below the smallest; where comes back."""
+    left = min(first, 10.0 ** (math.ceil(math.log10(min(values))) - 1))
+    right = left * (max(values) / left) ** _ROOM_FOR_LABELS
+    axes.set_xscale("log")
+    axes.set_xlim(left, right)
+    return left
 
 
 def _figure(title: str, height: float = 4.2) -> "tuple[Figure, Axes]":

@@ -1,9 +1,10 @@
 """Tables of ``quality`` and ``seams``. Numbers of different protocols never share a table."""
 
 from benchmarks.reporting.names import missing, shown
-from benchmarks.reporting.table import Cell, Result, Row, Section, Table, number, optional, signed, size
+from benchmarks.reporting.table import Cell, Result, Row, Section, Table, number, signed, size
 
-_PUBLISHED = ("SRCNN", "VDSR", "LESRCNN", "EDSR-baseline", "EDSR", "MDSR", "EDSR+", "MDSR+")
+_PUBLISHED = ("bicubic", "A+", "SRCNN", "VDSR", "LESRCNN", "EDSR-baseline", "EDSR", "MDSR", "EDSR+", "MDSR+")
+_ENSEMBLE = "openvino-fp32-ensemble"
 
 
 def quality(section: Result) -> Section:
@@ -43,6 +44,7 @@ def loss_row(case: Result, row: Result) -> Row:
         case["set"],
         shown(row["name"]),
         number(row["psnr_db"], ".3f"),
+        number(row["ssim"], ".4f"),
         signed(row["loss_db"], 4),
         signed(row["worst_loss_db"], 4),
         number(row["rms_difference"], ".2g"),
@@ -51,7 +53,10 @@ def loss_row(case: Result, row: Result) -> Row:
     )
 
 
-LOSS_HEADER = ("model", "set", "", "PSNR, dB", "loss, dB", "worst picture", "rms", "largest", "changed samples")
+LOSS_HEADER = (
+    *("model", "set", "", "PSNR, dB", "SSIM", "loss, dB", "worst picture"),
+    *("rms", "largest", "changed samples"),
+)
 
 
 def _losses(protocol: str, cases: list[Result]) -> Table:
@@ -62,21 +67,21 @@ def _losses(protocol: str, cases: list[Result]) -> Table:
         "grey levels before rounding, samples after."
     )
     title = f"What precision, folding and the self-ensemble change, `{protocol}`"
-    return Table(f"losses-{protocol}", title, LOSS_HEADER, "lllrrrrrr", rows, intro, list(notes))
+    return Table(f"losses-{protocol}", title, LOSS_HEADER, "lllrrrrrrr", rows, intro, list(notes))
 
 
 def _scores(protocol: str, cases: list[Result]) -> Table:
     rows = []
     for case in cases:
         by_name = {row["name"]: row for row in case["rows"]}
-        ensemble = by_name.get("openvino-fp32-ensemble")
+        ensemble = by_name.get(_ENSEMBLE)
         rows.append(
             (
                 case["model"],
                 case["set"],
-                _score(by_name[case["reference"]]["psnr_db"], by_name[case["reference"]]["ssim"]),
-                Cell("") if ensemble is None else _score(ensemble["psnr_db"], ensemble["ssim"]),
-                _score(case["bicubic_psnr_db"], case["bicubic_ssim"]),
+                _score(by_name[case["reference"]], 3),
+                _score(ensemble, 3),
+                _score(_bicubic(case), 3),
             )
         )
     header = ("model", "set", "PSNR / SSIM", "with self-ensemble", "bicubic")
@@ -89,29 +94,28 @@ def _beside_published(protocol: str, cases: list[Result]) -> Table:
     for case in cases:
         if not case["published"]:
             continue
-        scores = {row["method"]: row for row in case["published"]}
-        ours = next(row for row in case["rows"] if row["name"] == case["reference"])
-        cells = [optional(scores[name]["psnr_db"], ".2f") if name in scores else Cell("") for name in _PUBLISHED]
-        bicubic = number(scores["bicubic"]["psnr_db"], ".2f")
-        rows.append(
-            (
-                case["model"],
-                case["set"],
-                number(ours["psnr_db"], ".2f"),
-                number(case["bicubic_psnr_db"], ".2f"),
-                bicubic,
-                *cells,
-            )
-        )
-    header = ("model", "set", "ours", "bicubic, ours", "bicubic", *_PUBLISHED)
+        published = {row["method"]: row for row in case["published"]}
+        by_name = {row["name"]: row for row in case["rows"]}
+        ours = (by_name[case["reference"]], by_name.get(_ENSEMBLE), _bicubic(case))
+        cells = (_score(score, 2) for score in (*ours, *(published.get(method) for method in _PUBLISHED)))
+        rows.append((case["model"], case["set"], *cells))
+    header = ("model", "set", "ours", "ours, self-ensemble", "bicubic, ours", *_PUBLISHED)
     intro = "Lim et al., arXiv:1707.02921, table 3, and others; they were trained on DIV2K and more. Whole sets only."
     gray = {case["set"]: case["gray_pictures"] for case in cases if case["gray_pictures"] and case["published"]}
     if gray:
         found = ", ".join(f"{count} in {name}" for name, count in gray.items())
         intro += f" Papers take gray pictures ({found}) without luma's studio range, which lowers such a mean."
-    title = f"Beside what was published: PSNR, dB, `{protocol}`"
-    return Table(f"published-{protocol}", title, header, "ll" + "r" * (3 + len(_PUBLISHED)), rows, intro)
+    title = f"Beside what was published: PSNR, dB, and SSIM, `{protocol}`"
+    return Table(f"published-{protocol}", title, header, "ll" + "r" * (len(header) - 2), rows, intro)
 
 
-def _score(psnr_db: float, ssim: float) -> Cell:
-    return Cell(f"{psnr_db:.3f} / {ssim:.4f}", psnr_db)
+def _bicubic(case: Result) -> Result:
+    return {"psnr_db": case["bicubic_psnr_db"], "ssim": case["bicubic_ssim"]}
+
+
+def _score(score: Result | None, digits: int) -> Cell:
+    """PSNR and, where there is one, SSIM."""
+    if score is None:
+        return Cell("")
+    ssim = "" if score["ssim"] is None else f" / {score['ssim']:.4f}"
+    return Cell(f"{score['psnr_db']:.{digits}f}{ssim}", score["psnr_db"])

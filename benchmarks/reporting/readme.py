@@ -7,6 +7,7 @@ and what the file gives are compared by a test, to the letter.
 import re
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 if __name__ == "__main__":  # started as a file: the package is beside the folder that Python looks in
@@ -21,6 +22,7 @@ from benchmarks.reporting.table import Cell, Result, Table, number, optional, sp
 from benchmarks.result_file import read_result
 from edsr_runtime.command import EdsrCommand
 from edsr_runtime.errors import DataError
+from edsr_runtime.metrics import PROTOCOLS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DOCUMENTS = ("README.md", "benchmarks/README.md", "runtime/edsr_runtime/models/edsr-small.md")
@@ -36,27 +38,47 @@ _QUALITY = ("torch-eager-fp32", "openvino-bf16", "openvino-fp32", "onnxruntime",
     "--from", "source", type=click.Path(path_type=Path), help="Result file for all tables. Default: as marked."
 )
 def main(source: Path | None) -> None:
-    """Write the tables in the documents anew, from the files that they name or from another one."""
-    for document in DOCUMENTS:
-        path = ROOT / document
-        text = path.read_text(encoding="utf-8")
-        new = with_tables(text, None if source is None else source.resolve().relative_to(ROOT))
-        if new != text:
-            path.write_text(new, encoding="utf-8")
+    """Write the tables in the documents anew, from the files that they name or from another one.
+
+    Tables that the other one has no measurement for stay as they are. Nothing is written before all are made.
+    """
+    file = None if source is None else _in_project(source)
+    before = {document: (ROOT / document).read_text(encoding="utf-8") for document in DOCUMENTS}
+    after = {document: with_tables(text, file) for document, text in before.items()}
+    if file is not None:
+        has = read_result(ROOT / file)["results"]
+        marked = {match["table"] for text in before.values() for match in MARK.finditer(text)}
+        needed = {name: _NEEDS[name] for name in sorted(marked)}
+        if not any(section in has for section in needed.values()):
+            raise DataError(
+                f"{file}: has no measurement of any table in the documents: found {', '.join(has) or 'none'}, expected "
+                f"one of {', '.join(sorted(set(needed.values())))}"
+            )
+        for name in (name for name, section in needed.items() if section not in has):
+            click.echo(f"the table {name} stays as it is: {file} does not have {needed[name]}")
+    for document, text in after.items():
+        if text != before[document]:
+            (ROOT / document).write_text(text, encoding="utf-8")
             click.echo(f"{document}: written anew")
 
 
 def with_tables(text: str, source: Path | None = None) -> str:
     """A document whose tables say what the result files say.
 
+    Args:
+        text: of the document.
+        source: file for all tables whose measurement it has; the others stay as they are. Default: as marked.
+
     Raises:
-        DataError: a file is missing or does not have what the table needs, or there is no such table.
+        DataError: a file is missing, a marked one does not have what its table needs, or there is no such table.
     """
 
     def replace(match: re.Match[str]) -> str:
-        file = match["file"] if source is None else source.as_posix()
-        mark = f"<!-- table: {match['table']}, from: {file} -->"
-        return f"{mark}\n{make_table(match['table'], read_result(ROOT / file)).markdown()}\n"
+        name, file = match["table"], match["file"] if source is None else source.as_posix()
+        result = read_result(ROOT / file)
+        if source is not None and _needed(name) not in result["results"]:
+            return match[0]
+        return f"<!-- table: {name}, from: {file} -->\n{make_table(name, result).markdown()}\n"
 
     return MARK.sub(replace, text)
 
@@ -67,12 +89,30 @@ def make_table(name: str, result: Result) -> Table:
     Raises:
         DataError: there is no such table, or the result does not have what it needs.
     """
-    if name not in TABLES:
-        raise DataError(f"there is no table {name!r} for documents: expected {', '.join(TABLES)}")
-    section = _NEEDS[name]
+    section = _needed(name)
     if section not in result["results"]:
         raise DataError(f"the table {name!r} needs the measurement {section}, which the file does not have")
-    return TABLES[name](result["results"][section])
+    table = TABLES[name](result["results"][section])
+    if not table.rows:
+        raise DataError(f"the table {name!r} would be empty: the file's {section} has nothing for it")
+    return table
+
+
+def _needed(name: str) -> str:
+    """The measurement of a table."""
+    if name not in TABLES:
+        raise DataError(f"there is no table {name!r} for documents: expected {', '.join(TABLES)}")
+    return _NEEDS[name]
+
+
+def _in_project(source: Path) -> Path:
+    """As documents name it."""
+    try:
+        return source.resolve().relative_to(ROOT)
+    except ValueError:
+        raise DataError(
+            f"{source}: is outside the project, so no document could name it: expected a file below {ROOT}"
+        ) from None
 
 
 def _speed(section: Result) -> Table:
@@ -99,38 +139,36 @@ def _quality(section: Result) -> Table:
     shipped = [case for case in section["cases"] if case["is_shipped"] and case["set"] == "Set5"]
     chosen = [(case, row) for case in shipped for row in case["rows"] if row["name"] in _QUALITY]
     rows = [[loss_row(case, row)[0], *loss_row(case, row)[2:]] for case, row in chosen]
-    return Table("quality", "Quality", (LOSS_HEADER[0], *LOSS_HEADER[2:]), "llrrrrrr", rows)
+    return Table("quality", "Quality", (LOSS_HEADER[0], *LOSS_HEADER[2:]), "llrrrrrrr", rows)
 
 
-def _sets(section: Result) -> Table:
-    shipped = [case for case in section["cases"] if case["is_shipped"]]
+def _sets(protocol: str, section: Result) -> Table:
     rows = []
-    for case in shipped:
+    for case in (case for case in section["cases"] if case["is_shipped"] and case["protocol"] == protocol):
         ours = next(row for row in case["rows"] if row["name"] == case["reference"])
         rows.append(
             (
                 case["model"],
                 case["set"],
-                f"`{case['protocol']}`",
                 Cell(f"{ours['psnr_db']:.2f} / {ours['ssim']:.4f}"),
                 Cell(f"{case['bicubic_psnr_db']:.2f} / {case['bicubic_ssim']:.4f}"),
             )
         )
-    header = ("model", "set", "protocol", "PSNR, dB / SSIM", "bicubic")
-    return Table("sets", "Sets", header, "lllrr", rows)
+    header = ("model", "set", f"PSNR, dB / SSIM, `{protocol}`", "bicubic")
+    return Table(f"sets-{protocol}", f"Sets, `{protocol}`", header, "llrr", rows)
 
 
 TABLES: dict[str, Callable[[Result], Table]] = {
     "speed": _speed,
     "quality": _quality,
-    "sets": _sets,
+    **{f"sets-{protocol}": partial(_sets, protocol) for protocol in PROTOCOLS},
     "field": networks,
     "field-latency": run_times,
 }
 _NEEDS = {
     "speed": "latency",
     "quality": "quality",
-    "sets": "quality",
+    **dict.fromkeys((f"sets-{protocol}" for protocol in PROTOCOLS), "quality"),
     "field": "field",
     "field-latency": "field-latency",
 }

@@ -29,6 +29,8 @@ def _curve(section: Result, curve: Result) -> Table:
         if slope is not None
     ]
     notes = [*slopes, *(["**worse than linear**"] if curve["worse_than_linear"] else [])]
+    if points := curve.get("worse_points"):
+        notes.append(f"**more than what comes before promises, at {', '.join(format(x, 'g') for x in points)}**")
     header = (
         *(curve["unit"], "s", "of it in the kernel, CPU s", "a second time, s", "LR megapixels/s"),
         *("peak, MB", "above the loaded model, MB", "activations of a tile predicted, MB", "tiles"),

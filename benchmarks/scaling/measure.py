@@ -1,6 +1,8 @@
 """Time and peak memory for larger pictures and tiles, batches, threads and pictures in flight, with fitted slopes."""
 
-from collections.abc import Iterable, Mapping
+import itertools
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,6 +17,8 @@ from edsr_runtime.zoo import DEFAULT_NAME, model_path
 
 _SCALE = 2
 _LINEAR = 1.1  # a slope above this is worse than linear; below, it is noise or what a start costs
+_STEP = 1.25  # the same from one point to the next, where noise counts for more
+_SLOWER = 1.1  # than with smaller tiles, as a ratio
 _MEGA = 1e6
 
 
@@ -54,6 +58,9 @@ class Curve:
     memory_slope: float | None
     """The same for ``grown_bytes``."""
     worse_than_linear: bool
+    worse_points: list[float]
+    """``x`` of points that cost more than those before them promise: of work, growth from the point before to the power
+    of more than 1.25; of tiles, more than 1.1 times the time of some smaller tile."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +129,26 @@ def _curve(
     time = fitted_slope(xs, [point.seconds for point in points]) if of_work else None
     memory = fitted_slope(xs, [float(point.grown_bytes) for point in points])
     worse = any(slope is not None and slope > _LINEAR for slope in (time, memory if of_work else None))
-    return Curve(name, unit, points, time, memory, worse)
+    worse_points = steep_steps(points) if of_work else slower_than_before(points) if name == "tile" else []
+    return Curve(name, unit, points, time, memory, worse, worse_points)
+
+
+def steep_steps(points: Sequence[Point]) -> list[float]:
+    """Where the time grows faster than the work, from one point to the next."""
+    return [
+        after.x
+        for before, after in itertools.pairwise(points)
+        if math.log(after.seconds / before.seconds) > _STEP * math.log(after.x / before.x)
+    ]
+
+
+def slower_than_before(points: Sequence[Point]) -> list[float]:
+    """Where the same work takes longer than at some point before."""
+    return [
+        point.x
+        for i, point in enumerate(points)
+        if i and point.seconds > _SLOWER * min(earlier.seconds for earlier in points[:i])
+    ]
 
 
 def _point(x: float, run: Run, found: Found, graph: Graph) -> Point:

@@ -1,6 +1,7 @@
 """Counted on graphs made by hand, then on those of networks with published figures."""
 
 import dataclasses
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,17 @@ from click.testing import CliRunner
 from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks.context import Context
-from benchmarks.cost import count, measure
+from benchmarks.cost import count, measure, trained
 from benchmarks.cost.conventions import HR_128, LR_256, PAPER, mult_adds_by_convention
 from benchmarks.cost.count import count_layers, mult_adds, parameters
 from benchmarks.cost.graph import Graph
 from benchmarks.cost.measure import count_published
 from benchmarks.cost.memory import activation_peak
-from benchmarks.cost.published import PUBLISHED, Figure, PublishedCost
+from benchmarks.cost.published import FIXED, PUBLISHED, Figure, PublishedCost
 from benchmarks.cost.reach import receptive_radius
 from benchmarks.machine import describe_machine
-from benchmarks.models import Models, build_network
+from benchmarks.models import Models, build_network, model_as_trained
+from benchmarks.reporting.cost_tables import short
 from benchmarks.settings import smoke_settings
 from edsr_export.cost import cost_at_paper_size
 from edsr_runtime.contract import read_contract
@@ -29,6 +31,8 @@ from edsr_runtime.zoo import shipped_models
 from edsr_train.architectures.registry import ARCHITECTURES
 
 PIXEL = 4  # bytes of a float
+TINY_PER_PIXEL = 27 * 8 + 3 * 72 * 8 + 72 * 32 + 4 * 72 * 32 + 16 * 72 * 3
+"""Mult-Adds of EDSR 1x8 x4, as it is trained, for each pixel of the input."""
 
 
 class Builder:
@@ -226,13 +230,46 @@ def test_a_file_that_is_not_onnx_or_takes_no_picture_is_refused(tmp_path: Path) 
         Graph.read(path)
 
 
-def test_the_command_prints_any_file(tmp_path: Path) -> None:
+def test_the_command_prints_any_file_under_every_convention(tmp_path: Path) -> None:
     path = tmp_path / "foreign.onnx"
-    onnx.save(Builder().conv(8, 3).add("Relu").model(), path)
+    onnx.save(Builder().conv(12, 3).add("DepthToSpace", blocksize=2, mode="CRD").model(), path)
     done = CliRunner().invoke(count.main, [str(path), "--lr", "10", "20"])
     assert done.exit_code == 0, done.output
-    assert "| w0 | Conv | 8x3x3x3 | 10x20 | 224 | 0.0 |" in done.output
+    assert "| w0 | Conv | 12x3x3x3 | 10x20 | 336 | 0.1 |" in done.output
+    assert "### In all: foreign.onnx, x2" in done.output
+    assert "|  | Mult-Adds, HR 1280x720 | Mult-Adds, LR 256x256 | Mult-Adds, HR 128x128 |" in done.output
+    # 324 for each of 640x360, 256x256 and 64x64 LR pixels
+    assert "| the file | 74.65M | 21.23M | 1.33M | 0.000 | 6.3 | 1 |" in done.output
     assert "receptive radius: 1 LR pixels" in done.output
+
+
+def test_the_command_is_told_of_pictures_that_are_enlarged_before(tmp_path: Path) -> None:
+    path = tmp_path / "srcnn-like.onnx"
+    onnx.save(Builder().conv(1, 3).model(), path)
+    done = CliRunner().invoke(count.main, [str(path), "--scale", "2"])
+    assert "| the file | 24.88M | 7.08M | 442.4K |" in done.output  # 27 for each of 1280x720, 512x512 and 128x128
+
+
+def test_the_command_counts_files_of_our_checkpoints_before_folding_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = Models(tmp_path, smoke_settings()).exported(4)
+    monkeypatch.setattr(trained, "CHECKPOINTS", tmp_path)
+    done = CliRunner().invoke(count.main, [str(path)])
+    assert done.exit_code == 0, done.output
+    before, after = (line.split(" | ") for line in done.output.splitlines() if line.startswith("| as "))
+    assert (before[0], after[0]) == ("| as trained", "| as exported")
+    assert before[1:4] == [short(TINY_PER_PIXEL * pixels) for pixels in (320 * 180, 256 * 256, 32 * 32)]
+    assert float(after[4]) < float(before[4]) == round(TINY_PER_PIXEL / 1e6, 3)
+    monkeypatch.setattr(trained, "CHECKPOINTS", path.parent)  # where its checkpoint is not
+    alone = CliRunner().invoke(count.main, [str(path)])
+    assert [line.split(" | ")[0] for line in alone.output.splitlines() if line.startswith("| as ")] == ["| as exported"]
+
+
+def test_shipped_models_are_known_as_they_were_trained() -> None:
+    networks = {shipped.scale: trained.network_behind(shipped.path) for shipped in shipped_models()}
+    found = {scale: trained.learned(network, scale) for scale, network in networks.items() if network is not None}
+    assert found == {2: 427_212, 3: 451_227, 4: 484_848}
 
 
 @pytest.mark.parametrize("shipped", shipped_models(), ids=lambda model: model.path.stem)
@@ -281,11 +318,21 @@ _CASES = [
 ]
 
 
+@functools.cache
+def as_trained(name: str, scale: int) -> Graph:
+    """Of the published table; made once, since that takes seconds."""
+    each = next(each for each in PUBLISHED if each.name == name)
+    network = build_network(each.architecture, each.config, scale)
+    assert network is not None
+    return Graph(model_as_trained(network, scale), f"{name} x{scale}")
+
+
 @pytest.mark.parametrize(("each", "scale"), _CASES)
 def test_published_figures_are_reproduced(each: PublishedCost, scale: int) -> None:
     network = build_network(each.architecture, each.config, scale)
     assert network is not None
-    counted, found, beside = count_published(each, network, scale)
+    counted, found, beside, also = count_published(each, network, scale, functools.partial(as_trained, each.name))
+    assert [other.mult_adds for other in also if not other.mult_adds_agree] == []
     if each.reading:  # what it says would be stale if they agreed
         assert not (beside.parameters_agree or beside.mult_adds_agree)
         return
@@ -294,6 +341,36 @@ def test_published_figures_are_reproduced(each: PublishedCost, scale: int) -> No
     if each.architecture == "edsr":  # the exporter counts by hooks on the PyTorch network
         by_hooks = cost_at_paper_size(network.branch(scale), scale)
         assert (found.mult_adds[PAPER.id], counted) == (pytest.approx(by_hooks.mult_adds), by_hooks.parameters)
+
+
+def test_other_conventions_are_published_too() -> None:
+    (vdsr,) = (each for each in PUBLISHED if each.name == "VDSR")
+    assert [(also.convention, also.mult_adds[2].text) for also in vdsr.also] == [(HR_128, "10.90G")]
+
+
+@pytest.mark.slow
+def test_what_is_said_of_lesrcnn_gives_its_figures() -> None:
+    (each,) = (each for each in PUBLISHED if each.name == "LESRCNN")
+    layers = [layer for layer in count_layers(as_trained("LESRCNN", 4), (32, 32)) if not layer.name.startswith(FIXED)]
+    really = sum(layer.mult_adds for layer in layers)
+    assert really == 4_291_493_888  # for 128x128
+    sub_pixel = [layer for layer in layers if layer.weight_shape == (256, 64, 3, 3)]
+    assert [layer.output_hw for layer in sub_pixel] == [(32, 32), (64, 64)] * 2  # two feature maps go through both
+    without_last = really - sum(layer.mult_adds for layer in sub_pixel if layer.output_hw == (64, 64))
+    assert without_last == 3_083_534_336
+    assert each.mult_adds[4].agrees(without_last, within=0) and not each.mult_adds[4].agrees(really)
+    others = sum(layer.parameters for layer in layers) - sum(layer.parameters for layer in sub_pixel)
+    one_small = others + 64 * 64 * 9
+    assert one_small == 515_456
+    assert each.parameters[4].agrees(one_small)
+    assert not each.parameters[4].agrees(sum(layer.parameters for layer in layers))
+
+
+@pytest.mark.slow
+def test_vdsr_under_the_convention_of_lesrcnn() -> None:
+    counted = mult_adds_by_convention(as_trained("VDSR", 2), 2, HR_128, FIXED)
+    assert counted == 10_890_510_336
+    assert Figure("10.90G").agrees(counted)
 
 
 def test_networks_are_counted_as_trained_and_as_exported_and_others_are_absent(
@@ -318,11 +395,13 @@ def test_networks_are_counted_as_trained_and_as_exported_and_others_are_absent(
     }
     found, *shipped = result.rows
     assert [row.network for row in shipped] == [model.path.stem for model in shipped_models()]
+    assert [row.parameters for row in shipped] == [427_212, 451_227, 484_848]  # of their card
+    assert [row.trained is not None for row in shipped] == [False, False, True]  # the scale that was asked for
+    assert all(row.exported is not None for row in shipped)
     assert found.published is not None and found.trained is not None and found.exported is not None
     assert found.parameters == 6867  # by hand: 27*8+8 + 3*(72*8+8) + 2*(72*32+32) + 72*3+3
     assert (found.published.parameters_agree, found.published.mult_adds_agree) == (True, False)
-    per_pixel = 27 * 8 + 3 * 72 * 8 + 72 * 32 + 4 * 72 * 32 + 16 * 72 * 3
-    assert found.trained.mega_per_lr_pixel == pytest.approx(per_pixel / 1e6)
+    assert found.trained.mega_per_lr_pixel == pytest.approx(TINY_PER_PIXEL / 1e6)
     assert found.exported.mult_adds[PAPER.id] < found.trained.mult_adds[PAPER.id]
     assert found.exported.receptive_radius_px == found.trained.receptive_radius_px == 6
     assert [layers.graph for layers in result.layers] == ["EDSR 1x8 x4, as trained", "EDSR 1x8 x4, as exported"]

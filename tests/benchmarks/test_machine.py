@@ -1,6 +1,7 @@
 """The machine's description, from made-up and from real files of the operating system."""
 
 import dataclasses
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -111,3 +112,11 @@ def test_gpus_are_named_with_their_driver(tmp_path: Path, monkeypatch: pytest.Mo
     assert machine.describe_machine().gpus == ("NVIDIA Imagined, 1024 MiB, driver 570.1",)
     program.write_text("#!/bin/sh\nexit 9\n")
     assert machine.describe_machine().gpus == ()
+
+
+def test_committed_results_say_whether_their_machine_was_loaded(project_root: Path) -> None:
+    results = {path.name: json.loads(path.read_text()) for path in (project_root / "benchmarks/results").glob("*.json")}
+    results = {name: result for name, result in results.items() if "others_share" in result}
+    assert results
+    for name, result in results.items():
+        assert result["loaded"] == machine.why_loaded(result["load_before"], result["others_share"]), name

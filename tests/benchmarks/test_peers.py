@@ -46,12 +46,25 @@ def test_every_peer_computes_the_same(peer: Peer, subject: Subject) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")  # PyTorch's own code
 def test_a_compiled_network_computes_the_same(subject: Subject) -> None:
     (peer,) = (peer for peer in PEERS if peer.is_slow_to_open)
     lr = texture(17, 23)
     assert (
         np.abs(open_peer(peer, subject).upscale_float(lr) - open_peer(PEERS[0], subject).upscale_float(lr)).max() < 1e-2
     )
+
+
+def test_a_compiler_that_cannot_be_used_is_missed_in_one_sentence(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(network: object) -> None:
+        raise RuntimeError("torch.compile is not supported on Python 4\nin many lines")
+
+    monkeypatch.setattr("torch.compile", refuse)
+    (peer,) = (peer for peer in PEERS if peer.is_slow_to_open)
+    with pytest.raises(PeerFailedError, match=r"^torch\.compile failed: .* not supported on Python 4$"):
+        open_peer(peer, subject)
 
 
 @pytest.mark.parametrize(("name", "module"), [("peer-ncnn", "ncnn"), ("peer-opencv", "cv2")])

@@ -1,19 +1,28 @@
 """Sets are found in the usual layouts, and sums over their pictures are those of the pictures."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.context import Context
+from benchmarks.machine import describe_machine
+from benchmarks.models import Models
+from benchmarks.ours import OPENVINO_FP32
+from benchmarks.peers.registry import PEERS
+from benchmarks.quality import measure
 from benchmarks.quality.data_sets import BenchmarkSet, find_sets
-from benchmarks.quality.measure import as_papers_count
+from benchmarks.quality.measure import QualityRow, as_papers_count
 from benchmarks.quality.published import FULL_SETS, published_scores
 from benchmarks.quality.tally import Tally
-from benchmarks.settings import Settings
+from benchmarks.settings import Settings, smoke_settings
 from edsr_runtime.errors import DataError
 from edsr_runtime.metrics import PROTOCOLS, psnr_rgb
 from edsr_runtime.resize import imresize
+from edsr_runtime.zoo import shipped_models
+from made_up_result import quality_section
 from photographs import noise, save
 
 PROTOCOL = PROTOCOLS["paper-y"]
@@ -121,3 +130,43 @@ def test_a_gray_picture_is_counted_as_papers_do() -> None:
     sr = np.clip(hr.astype(int) + 2, 0, 255).astype(np.uint8)
     of_gray_levels = psnr_rgb(sr, hr, 2)
     assert as_papers_count(PROTOCOL.psnr(sr, hr, 2), 1, 1) == pytest.approx(of_gray_levels, abs=1e-4)
+
+
+def quality_context(folder: Path, data: Path | None, settings: Settings) -> Context:
+    return Context(settings, describe_machine(), Models(folder, settings), folder, data, lambda line: None)
+
+
+def test_peers_are_scored_and_compared_as_our_forms_are(
+    tmp_path: Path, data_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = dataclasses.replace(
+        smoke_settings(), quality_scales=(4,), quality_foreign=False, quality_pictures=1, quality_side=24
+    )
+    settings = dataclasses.replace(small, quality_sets=("Set5", "Set14"), quality_peer_sets=("Set5",))
+    model = next(model for model in shipped_models() if model.path.stem == "edsr-small_x4")
+    monkeypatch.setattr(measure, "shipped_models", lambda: [model])
+    monkeypatch.setattr(measure, "_FORMS", (OPENVINO_FP32,))
+    with_peers, without = measure.measure(quality_context(tmp_path, data_root, settings)).cases
+    rows = {row.name: row for row in with_peers.rows}
+    slow = {peer.name for peer in PEERS if peer.is_slow_to_open}
+    assert {*rows, *with_peers.missing} == {*(peer.name for peer in PEERS), "openvino-fp32"}
+    assert slow <= set(with_peers.missing) <= {*slow, "peer-ncnn", "peer-opencv"}
+    reference = rows.pop("torch-eager-fp32")
+    for row in rows.values():
+        is_fp32 = "bf16" not in row.description.lower()
+        assert 0 < row.max_difference < (0.01 if is_fp32 else 4)  # grey levels
+        assert row.changed_share < (0.001 if is_fp32 else 0.5)
+        assert row.loss_db == pytest.approx(reference.psnr_db - row.psnr_db, abs=1e-9)
+        assert abs(row.loss_db) < (0.001 if is_fp32 else 0.1)
+        assert row.ssim == pytest.approx(reference.ssim, abs=1e-5 if is_fp32 else 1e-2)
+    assert rows["torch-bf16"].changed_share > 0.01
+    assert [row.name for row in without.rows] == ["torch-eager-fp32", "openvino-fp32"]
+    assert without.missing["torch-bf16"] == "measured on Set5 only"
+
+
+def test_what_others_lose_is_no_promise_of_ours(tmp_path: Path) -> None:
+    cases = quality_section().cases
+    cases[0].rows.append(QualityRow("torch-bf16", "", 30.0, 0.9, 7.0, 7.0, 1.0, 9.0, 0.5))
+    loss = next(measure._targets(quality_context(tmp_path, None, Settings()), cases))
+    assert (loss.measured, loss.met) == (0.0042, True)
+    assert "openvino-bf16" in loss.promise

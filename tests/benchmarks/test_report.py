@@ -2,10 +2,14 @@
 
 import csv
 import io
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import matplotlib.pyplot as plt
 import pytest
 
+from benchmarks.reporting import plots
 from benchmarks.reporting.document import SECTIONS, render, warnings
 from benchmarks.reporting.folder import write_folder
 from benchmarks.reporting.table import Cell, Table, number, signed
@@ -27,32 +31,42 @@ def text() -> str:
         "| EDSR-baseline | x4 | as trained | 114.2G | 57.12G | 2.06G | 1.142 | 67.1 | 36 |",
         "| EDSR-baseline | x4 | as exported | 74.56G | 37.28G | 1.34G | 0.746 | 67.1 | 36 |",
         "| EDSR-baseline | x4 | 1,518K | 1.52M | 114.2G | 114.2G | HR 1280x720 | yes |",
+        "| EDSR-baseline | x4 |  |  | 2.06G | 2.06G | HR 128x128 | yes |",
+        "| edsr-small_x4 | x4 | as trained | 28.50G | 14.25G | 513.0M | 0.285 | 67.1 | 36 |",
+        "| edsr-small_x4 | x4 | as exported | 27.88G | 13.94G | 501.8M | 0.279 | 67.1 | 36 |",
         "* VDSR was not counted: not yet",
         "| head.0 | Conv | 64x3x3x3 | 192x256 | 1,792 | 84.9 |",
         # latency
         "### One picture at a time, x4: EDSR-baseline 16x64, random weights, 192x256 LR, array to array",
-        "| PyTorch eager FP32 | unfolded | 2000.00 | 2200.00 | 2400.00 | 1.00 (0.90 to 1.10) | 640 |  | 0 | 0.0% "
+        "| PyTorch eager FP32 | unfolded | none | 2000.00 | 2200.00 | 2400.00 | 1.00 (0.90 to 1.10) | 640 |  | 0 "
+        "| 0.0% | 120 |",
+        "| edsr-toolkit, auto | folded | none | 80.00 | 88.00 | 96.00 | 25.00 (22.50 to 27.50) | 640 | 50% | 1 | 2.1% "
         "| 120 |",
-        "| edsr-toolkit, auto | folded | 80.00 | 88.00 | 96.00 | 25.00 (22.50 to 27.50) | 640 | 50% | 1 | 2.1% | 120 |",
-        "| nothing: the harness alone | unfolded | 0.00 | 0.00 | 0.00 | 2000000.00 (1800000.00 to 2200000.00) |  |  |  "
-        "|  | 120 |",
+        "| nothing: the harness alone | unfolded | none | 0.00 | 0.00 | 0.00 | 2000000.00 (1800000.00 to 2200000.00) "
+        "|  |  |  |  | 120 |",
         "* auto is openvino (auto: the fastest on CPUs), bf16 on CPU, AMX",
         "* 1.75 (1.70 to 1.80) times as fast as without tail collapse",
-        "* OpenCV DNN is missing: not today",
+        "| OpenCV DNN | missing: not today |  |  |  |  |  |  |  |  |  |  |",
         "* copies to a device: none: in and out are in main memory",
-        "| PyTorch GEMM 2048, fp32 | fp32 | 1,280.0 | 1,270.0 | GFLOP/s |",
+        "| PyTorch GEMM 2048, fp32 | CPU | fp32 | 1,280.0 | 1,270.0 | GFLOP/s |",
         # throughput, ring, encoding, memory, start, training
-        "| folder to folder | edsr-toolkit, auto | 12.34 (12.00 to 13.00) | 24.70 (24.00 to 25.00) |",
+        "| edsr-toolkit, auto | folder to folder | none | 12.34 (12.00 to 13.00) | 24.70 (24.00 to 25.00) |",
+        "| torch.compile FP32 | missing: slow |  |  |  |",
         "| x2 | edsr-toolkit, OpenVINO BF16 | 50.0 (49.0 to 52.0) | 1.2 (-0.5 to 2.0) | 0.0 (-1.0 to 1.0) |",
         "| edsr-upscale | 0.050 (0.049 to 0.060) | 7.1 (7.0 to 8.0) | 8.54 |",
         "| x2 | 10000x10000 | 20000x20000 | 1.23 | 412 | 170 -> 700 |",
         "| edsr-upscale, picture to picture | a process | 0.710 (0.700 to 0.750) |",
         "| x4 | 48 | edsr-small | 9001 (8000 to 9500) | 410 (400 to 420) | 21.9 (20.0 to 23.0) |",
         # quality
-        "| edsr-small_x2 | Set5 | edsr-toolkit, OpenVINO FP32 | 37.404 | +0.0000 | +0.0000 | 3e-05 | 0.0003 | 0.00% |",
-        "| edsr-small_x2 | Set5 | edsr-toolkit, OpenVINO BF16 | 37.400 | +0.0042 | +0.0051 | 0.14 | 1.1 | 9.88% |",
+        "| edsr-small_x2 | Set5 | edsr-toolkit, OpenVINO FP32 | 37.404 | 0.9587 | +0.0000 | +0.0000 | 3e-05 | 0.0003 "
+        "| 0.00% |",
+        "| edsr-small_x2 | Set5 | edsr-toolkit, OpenVINO BF16 | 37.400 | 0.9586 | +0.0042 | +0.0051 | 0.14 | 1.1 "
+        "| 9.88% |",
         "| edsr-small_x2 | Set5 | 37.404 / 0.9587 | 37.523 / 0.9594 | 33.673 / 0.9301 |",
-        "| edsr-small_x2 | Set5 | 37.40 | 33.67 | 33.66 |  | 37.53 |  |  |  |  |  |  |",
+        "| model | set | ours | ours, self-ensemble | bicubic, ours | bicubic | A+ | SRCNN | VDSR | LESRCNN "
+        "| EDSR-baseline | EDSR | MDSR | EDSR+ | MDSR+ |",
+        "| edsr-small_x2 | Set5 | 37.40 / 0.9587 | 37.52 / 0.9594 | 33.67 / 0.9301 | 33.66 / 0.9299 | 36.54 / 0.9544 "
+        "|  | 37.53 / 0.9587 | 37.65 |  |  |  |  |  |",
         "| 36, exact | 48 | 2.4e-05 | 0.0000% |",
         # scaling
         "| 0.1 | 0.110 | 0.010 |  | 0.909 | 350 | 50 | 25 | 1 |",
@@ -103,7 +117,8 @@ def test_the_circumstances_stand_above_the_tables() -> None:
         "* 2025-01-31T12:00:00+00:00, commit 0123456789ab, load average 0.12 -> 1.90, "
         "1% of the processor taken by others"
     )
-    assert len(lines) == 3
+    assert lines[3] == "* measured in 66 s: cost 5, latency 61"
+    assert len(lines) == 4
 
 
 def test_a_loaded_machine_a_smoke_run_and_changed_files_are_said() -> None:
@@ -153,13 +168,74 @@ def test_everything_is_written_into_one_folder(tmp_path: Path) -> None:
     page = write_folder(whole_result(), tmp_path / "report")
     names = {path.relative_to(page.parent).as_posix() for path in page.parent.rglob("*") if path.is_file()}
     assert {"index.html", "report.md", "tables/latency-x4.csv", "tables/targets.csv"} <= names
-    plots = {"quality-against-latency", "latency", "mult-adds", "mega-per-pixel", "scaling-picture", "scaling-tile"}
-    plots |= {"gain-against-cost"}
-    assert {f"plots/{plot}.{suffix}" for plot in plots for suffix in ("png", "svg")} <= names
+    drawn = {"quality-against-latency", "latency", "mult-adds", "mega-per-pixel", "scaling-picture", "scaling-tile"}
+    drawn |= {"gain-against-cost"}
+    assert {f"plots/{plot}.{suffix}" for plot in drawn for suffix in ("png", "svg")} <= names
     assert all((page.parent / name).stat().st_size > 20 for name in names)
     assert "EDSR-baseline x4" in (page.parent / "plots" / "mult-adds.svg").read_text()
     assert "484,848" not in (page.parent / "plots" / "quality-against-latency.svg").read_text()
     assert "edsr-small_x4, 485K" in (page.parent / "plots" / "quality-against-latency.svg").read_text()
+
+
+@pytest.fixture
+def figure_of() -> Iterator[Callable[[plots.Plot, dict[str, Any]], Any]]:
+    """Draws, and closes in the end."""
+    yield lambda plot, result: plot(result)
+    plt.close("all")
+
+
+def bars(axes: Any) -> list[tuple[float, float]]:
+    """Where each begins to be seen, and where it ends."""
+    return [(max(bar.get_x(), axes.get_xlim()[0]), bar.get_x() + bar.get_width()) for bar in axes.patches]
+
+
+@pytest.mark.parametrize(
+    ("plot", "begin", "ends"),
+    [
+        (plots.mult_adds, 1, [114.23, 28.5, 74.56, 27.88]),
+        (plots.mega_per_pixel, 0.01, [0.285, 1.1423]),
+    ],
+)
+def test_logarithmic_bars_begin_where_they_always_do(
+    figure_of: Any, plot: Any, begin: float, ends: list[float]
+) -> None:
+    result = whole_result()
+    (axes,) = figure_of(plot, result).axes
+    assert axes.get_xscale() == "log"
+    assert axes.get_xlabel().endswith(f"logarithmic from {begin:g}")
+    assert bars(axes) == [(begin, pytest.approx(end)) for end in ends]
+    assert axes.get_xlim()[1] > max(ends)
+    result["results"]["cost"]["rows"] = result["results"]["cost"]["rows"][:1]  # without the smaller network
+    assert figure_of(plot, result).axes[0].get_xlim()[0] == begin
+
+
+def test_a_bar_that_is_smaller_than_all_others_is_still_seen(figure_of: Any) -> None:
+    result = whole_result()
+    result["results"]["cost"]["rows"][2]["exported"]["mult_adds"]["HR 1280x720"] = 0.1e9
+    (axes,) = figure_of(plots.mult_adds, result).axes
+    assert axes.get_xlim()[0] == pytest.approx(0.01)
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["EDSR-baseline x4", "edsr-small_x4"]
+
+
+@pytest.mark.parametrize(
+    ("plot", "unit"), [(plots.scaling_picture, "LR megapixels"), (plots.scaling_tile, "side, LR pixels")]
+)
+def test_time_and_memory_have_an_axis_each(figure_of: Any, plot: Any, unit: str) -> None:
+    figure = figure_of(plot, whole_result())
+    time, memory = figure.axes
+    assert time.get_xlabel() == f"{unit}, logarithmic"
+    assert (time.get_ylabel(), memory.get_ylabel()) == ("s, logarithmic", "MB, logarithmic")
+    assert time.get_xscale() == time.get_yscale() == memory.get_yscale() == "log"
+    seconds, (grown, predicted) = list(time.lines[0].get_ydata()), [list(line.get_ydata()) for line in memory.lines]
+    assert seconds == ([0.11, 1.0] if plot is plots.scaling_picture else [9, 4])
+    assert grown == ([50, 90] if plot is plots.scaling_picture else [10, 90])
+    assert predicted == [each / 2 for each in grown]
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "time",
+        "memory above the loaded model",
+        "memory predicted, activations of a tile",
+    ]
 
 
 def test_a_result_survives_its_file(tmp_path: Path) -> None:

@@ -26,6 +26,8 @@ from edsr_runtime.resize import imresize
 from edsr_runtime.zoo import shipped_models
 from edsr_train.data.sets import benchmark_pairs
 
+ON_A_GPU_OR_SLOW = {"torch-compile-fp32", "onnxruntime-gpu", "tensorrt"}
+
 
 def invoke(*arguments: str, data: Path | None = None) -> Result:
     return CliRunner(env={"EDSR_DATA": str(data) if data else ""}).invoke(run.main, arguments)
@@ -58,7 +60,7 @@ def test_latency_of_every_candidate(tmp_path: Path) -> None:
     rows = {row["name"]: row for row in case["rows"]}
     candidates = {*(peer.name for peer in PEERS), *(form.name for form in ALL_FORMS), "null", "null-runtime"}
     assert set(rows) == candidates - set(case["missing"])
-    assert set(case["missing"]) <= {"torch-compile-fp32", "openvino-bf16", "peer-ncnn", "peer-opencv"}
+    assert set(case["missing"]) <= {*ON_A_GPU_OR_SLOW, "openvino-bf16", "peer-ncnn", "peer-opencv"}
     torch_ms = rows["torch-eager-fp32"]["rounds_ms"]
     for row in rows.values():
         assert row["latency_ms"]["count"] == len(row["rounds_ms"]) == 1
@@ -95,13 +97,30 @@ def test_offline_writes_what_it_measures(tmp_path: Path, monkeypatch: pytest.Mon
     section = measured(tmp_path, "offline")["results"]["offline"]
     assert {row["scenario"] for row in section["rows"]} == {"folder to folder", "array to array"}
     assert all(files == ["000.png", "001.png"] for files in written.values())
-    assert set(written) == {"in", *(row["name"] for row in section["rows"])}
+    measured_names = {row["name"] for row in section["rows"]}
+    assert set(written) == {"in", *measured_names}
+    everyone = {*(peer.name for peer in PEERS), *(form.name for form in ALL_FORMS)}
+    assert measured_names | set(section["missing"]) == everyone
+    left_out = {"openvino-bf16", "openvino-fp32", "auto-ensemble", "auto-tiles"}
+    assert set(section["missing"]) - left_out <= {*ON_A_GPU_OR_SLOW, "peer-ncnn", "peer-opencv"}
+    assert section["missing"]["torch-compile-fp32"] == "takes minutes to compile: only with --full"
     for row in section["rows"]:
         assert row["hr_megapixels_per_s"]["median"] > 0
 
 
+def test_a_second_result_of_a_day_gets_a_number(tmp_path: Path) -> None:
+    path = tmp_path / "cpu-2026-01-02.json"
+    assert run._unused(path) == path
+    path.touch()
+    assert run._unused(path).name == "cpu-2026-01-02-2.json"
+    run._unused(path).touch()
+    assert run._unused(path).name == "cpu-2026-01-02-3.json"
+
+
 def test_seams_vanish_with_the_exact_halo(tmp_path: Path) -> None:
-    section = measured(tmp_path, "seams")["results"]["seams"]
+    result = measured(tmp_path, "seams")
+    assert list(result["seconds"]) == ["seams"] and result["seconds"]["seams"] > 0
+    section = result["results"]["seams"]
     exact = next(row for row in section["rows"] if row["is_exact"])
     none = next(row for row in section["rows"] if row["halo_px"] == 0)
     assert exact["max_difference"] < 1e-3 < none["max_difference"]
@@ -150,6 +169,7 @@ def test_quality_on_real_weights(tmp_path: Path, data_root: Path) -> None:
     for case in section["cases"]:
         rows = {row["name"]: row for row in case["rows"]}
         assert (case["set"], case["protocol"], case["published"]) == ("2 of Set5", "paper-y", [])
+        assert case["missing"]["peer-openvino"] == "left out of this run"
         assert rows["torch-eager-fp32"]["loss_db"] == rows["torch-eager-fp32"]["max_difference"] == 0
         for exact in ("openvino-fp32", "onnxruntime", "openvino-fp32-no-collapse"):
             assert rows[exact]["max_difference"] < 1e-2

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.scaling.measure import fitted_slope
+from benchmarks.scaling.measure import Point, fitted_slope, slower_than_before, steep_steps
 from benchmarks.scaling.one_run import Run, measure_run
 from edsr_runtime.errors import EdsrError
 from edsr_runtime.zoo import DEFAULT_NAME, model_path
@@ -17,6 +17,17 @@ def test_the_slope_is_the_exponent(power: float) -> None:
 def test_there_is_no_slope_of_one_point_or_of_nothing() -> None:
     assert fitted_slope([1.0], [2.0]) is None
     assert fitted_slope([1.0, 2.0], [0.0, 2.0]) is None
+
+
+def points(seconds: dict[float, float]) -> list[Point]:
+    return [Point(x, s, 1.0, 1, 1, 1, 0.0, None, 1) for x, s in seconds.items()]
+
+
+def test_a_single_point_that_costs_too_much_is_found() -> None:
+    assert steep_steps(points({1: 0.14, 2: 0.38, 4: 0.59, 8: 1.1})) == [2]  # and the slope of all is 0.96
+    assert steep_steps(points({1: 0.14, 2: 0.28, 4: 0.57, 8: 1.1})) == []
+    assert slower_than_before(points({64: 31.0, 512: 10.0, 1024: 10.1, 2048: 15.0})) == [2048]
+    assert slower_than_before(points({64: 31.0, 512: 10.0, 1024: 10.9, 2048: 10.5})) == []
 
 
 def test_a_point_is_measured_in_a_process_of_its_own() -> None:

@@ -7,6 +7,8 @@ from typing import Any
 from benchmarks import encode, loader, memory, ring
 from benchmarks.cost import measure as cost
 from benchmarks.cost.count import Layer
+from benchmarks.cost.totals import Count
+from benchmarks.device import COPIES
 from benchmarks.field import run_time, training
 from benchmarks.latency import offline, single_stream
 from benchmarks.latency.ceilings import Ceiling
@@ -20,6 +22,7 @@ from benchmarks.targets import at_least, at_most
 from benchmarks.timing import Effort, Percentiles, Spread
 from benchmarks.training_run import Point
 
+NONE = COPIES["CPU"]
 OURS = "edsr_x4: openvino (auto: the fastest on CPUs), bf16 on CPU, AMX"
 
 
@@ -35,6 +38,7 @@ def made_up(**sections: Any) -> dict[str, Any]:
                 "versions": {"openvino": "2025.2", "torch": "2.13.0"},
                 "load_before": (0.12, 0.3, 0.4),
                 "load_after": (1.9, 1.0, 0.5),
+                "seconds": {"cost": 5.2, "latency": 61.0},
                 "others_share": 0.01,
                 "loaded": "",
                 "quick": False,
@@ -75,15 +79,16 @@ def whole_result() -> dict[str, Any]:
 
 
 def cost_section() -> cost.CostResult:
-    def count(giga: float) -> cost.Count:
+    def count(giga: float) -> Count:
         each = {"HR 1280x720": giga * 1e9, "LR 256x256": giga * 0.5e9, "HR 128x128": giga * 0.018e9}
-        return cost.Count(each, giga / 100, 67_108_864, 36)
+        return Count(each, giga / 100, 67_108_864, 36)
 
     beside = cost.Beside("somebody", "HR 1280x720", "1,518K", 1_517_571, False, True, "114.2G", True, "")
+    others = [cost.MultAddsBeside("others", "HR 128x128", "2.06G", True)]
     rows = [
-        cost.CostRow("EDSR-baseline", 4, 1_517_571, count(114.23), count(74.56), beside),
+        cost.CostRow("EDSR-baseline", 4, 1_517_571, count(114.23), count(74.56), beside, others),
         cost.CostRow("edsr-small_x2", 2, 427_000, None, count(98.25), None),
-        cost.CostRow("edsr-small_x4", 4, 484_848, None, count(27.88), None),
+        cost.CostRow("edsr-small_x4", 4, 484_848, count(28.5), count(27.88), None),
     ]
     layers = [Layer("head.0", "Conv", (64, 3, 3, 3), (192, 256), 1792, 84_934_656)]
     return cost.CostResult(rows, [cost.LayersOf("EDSR x4, as trained", (192, 256), layers)], {"VDSR": "not yet"}, [])
@@ -95,7 +100,7 @@ def latency_row(name: str, kind: str, p50: float, times: float, **changes: Any) 
         kind,
         "folded" if kind == "ours" else "unfolded",
         OURS if kind == "ours" else "PyTorch",
-        "none: in and out are in main memory",
+        NONE,
         Percentiles(p50, p50 * 1.1, p50 * 1.2, p50 * 1.3, 120, p50 * 0.12),
         Spread(times, times * 0.9, times * 1.1, 10),
         640.0,
@@ -134,10 +139,14 @@ def latency_section() -> single_stream.LatencyResult:
 
 def offline_section() -> offline.OfflineResult:
     rows = [
-        offline.OfflineRow("torch-eager-fp32", "peer", offline.FOLDERS, Spread(0.5, 0.4, 0.6, 5), Spread(1, 1, 1, 5)),
-        offline.OfflineRow("auto", "ours", offline.FOLDERS, Spread(12.34, 12, 13, 5), Spread(24.7, 24, 25, 5)),
+        offline.OfflineRow(
+            "torch-eager-fp32", "peer", offline.FOLDERS, Spread(0.5, 0.4, 0.6, 5), Spread(1, 1, 1, 5), NONE
+        ),
+        offline.OfflineRow("auto", "ours", offline.FOLDERS, Spread(12.34, 12, 13, 5), Spread(24.7, 24, 25, 5), NONE),
     ]
-    return offline.OfflineResult("EDSR-baseline", 2, (192, 256), 16, Effort(5), rows, {}, [])
+    return offline.OfflineResult(
+        "EDSR-baseline", 2, (192, 256), 16, Effort(5), rows, {"torch-compile-fp32": "slow"}, []
+    )
 
 
 def ring_section() -> ring.RingResult:
@@ -155,7 +164,12 @@ def quality_section() -> quality.QualityResult:
             quality.QualityRow("openvino-bf16", "", psnr - 0.0042, 0.9586, 0.0042, 0.0051, 0.143, 1.1, 0.0988),
             quality.QualityRow("openvino-fp32-ensemble", "", psnr + 0.119, 0.9594, -0.119, -0.05, 0.5, 9.0, 0.4),
         ]
-        published = [quality.PublishedRow("bicubic", 33.66, 0.9299), quality.PublishedRow("VDSR", 37.53, 0.9587)]
+        published = [
+            quality.PublishedRow("bicubic", 33.66, 0.9299),
+            quality.PublishedRow("A+", 36.54, 0.9544),
+            quality.PublishedRow("VDSR", 37.53, 0.9587),
+            quality.PublishedRow("LESRCNN", 37.65, None),
+        ]
         found = quality.QualityCase(
             model, scale, True, "Set5", 5, 0, "paper-y", "torch-eager-fp32", bicubic, 0.9301, rows, published, {}
         )
@@ -186,12 +200,14 @@ def scaling_section() -> scaling.ScalingResult:
         return scaling.Point(x, seconds, x / seconds, 300_000_000 + grown, grown, 1, 0.01, None, grown // 2)
 
     picture = scaling.Curve(
-        "picture", "LR megapixels", [point(0.1, 0.11, 50_000_000), point(1, 1.0, 90_000_000)], 0.96, 0.26, False
+        "picture", "LR megapixels", [point(0.1, 0.11, 50_000_000), point(1, 1.0, 90_000_000)], 0.96, 0.26, False, []
     )
     tile = scaling.Curve(
-        "tile", "side, LR pixels", [point(64, 9, 10_000_000), point(512, 4, 90_000_000)], None, 1.0, False
+        "tile", "side, LR pixels", [point(64, 9, 10_000_000), point(512, 4, 90_000_000)], None, 1.0, False, []
     )
-    batch = scaling.Curve("batch", "pictures", [point(1, 0.1, 10_000_000), point(4, 0.6, 50_000_000)], 1.29, 1.16, True)
+    batch = scaling.Curve(
+        "batch", "pictures", [point(1, 0.1, 10_000_000), point(4, 0.6, 50_000_000)], 1.29, 1.16, True, [4]
+    )
     return scaling.ScalingResult("edsr-small_x2", 256, [picture, tile, batch], [])
 
 
