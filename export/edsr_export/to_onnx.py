@@ -13,13 +13,11 @@ from onnx import ModelProto, helper
 from torch import Tensor, nn
 
 from edsr_runtime.errors import GateError
+from edsr_runtime.model_check import OPERATORS
 
 OPSETS = range(18, 26)
 DEFAULT_OPSET = 20  # PyTorch's own default; TensorRT 11 reads 9..25, and no operator used here changed after 19
 _EXAMPLE_SIDE = 12  # any size will do: the graph does not depend on it
-_OPERATORS = frozenset(
-    {"Add", "Cast", "Clip", "Concat", "Constant", "Conv", "DepthToSpace", "Div", "Mul", "PRelu", "Relu"}
-) | {"Round", "Slice", "Sub", "Tanh", "Transpose"}
 
 
 def to_onnx(module: nn.Module, *, uint8: bool, min_side: int, scale: int, opset: int = DEFAULT_OPSET) -> ModelProto:
@@ -93,7 +91,7 @@ def _strip(model: ModelProto) -> None:
 
 
 def _check(model: ModelProto, height: int, width: int, scale: int) -> None:
-    unknown = sorted({n.op_type for n in model.graph.node} - _OPERATORS)
+    unknown = sorted({n.op_type for n in model.graph.node} - OPERATORS)
     if unknown:
         raise GateError(
             f"the graph has the operators {', '.join(unknown)}, which nobody has proven. Nothing was written."

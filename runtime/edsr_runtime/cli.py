@@ -17,7 +17,7 @@ from edsr_runtime.backends.quick_openvino import leave_converters_out
 from edsr_runtime.command import EdsrCommand, toolkit_version, version_option
 from edsr_runtime.errors import EdsrError, EnvironmentUnfitError
 from edsr_runtime.pictures.formats import FORMAT_CHOICES
-from edsr_runtime.printable import printable_lines
+from edsr_runtime.printable import printable, printable_lines
 
 if TYPE_CHECKING:
     from edsr_runtime.job.kept import JobOptions, KeptJob
@@ -347,7 +347,7 @@ def _do(job: "KeptJob", model: ModelOptions, verbose: bool) -> None:
         if verbose:
             _say(show_stages(seconds))
     if failures:
-        _say(list_failures(failures, total))
+        click.echo(printable_lines(list_failures(failures, total)), err=True)
         if selection.failed:
             _say(f"{len(selection.failed)} of them failed in an earlier run; --retry-failed tries them again")
         raise SystemExit(EXIT_SOME_FAILED)
@@ -395,7 +395,7 @@ def _describe(work: "Work", how: "JobOptions", model: ModelOptions, options: "Op
             except PICTURE_ERRORS as err:
                 failures.append((job, str(err)))
     if failures:
-        _say(list_failures(failures, len(selection.todo) + len(selection.failed)))
+        click.echo(printable_lines(list_failures(failures, len(selection.todo) + len(selection.failed))), err=True)
         raise SystemExit(EXIT_SOME_FAILED)
 
 
@@ -492,11 +492,12 @@ def _some(paths: "Sequence[Path]") -> str:
 
 
 def _say(text: str) -> None:
-    click.echo(printable_lines(text), err=True)
+    """One line; what comes from file names cannot make it two."""
+    click.echo(printable(text), err=True)
 
 
 def _echo(text: str) -> None:
-    click.echo(printable_lines(text))
+    click.echo(printable(text))
 
 
 class _Lines:

@@ -6,8 +6,8 @@ from typing import Any, NoReturn
 
 import click
 
-from edsr_runtime.errors import EdsrError, MissingDependencyError
-from edsr_runtime.printable import printable_lines
+from edsr_runtime.errors import DataError, EdsrError, MissingDependencyError
+from edsr_runtime.printable import printable, printable_lines
 
 OURS = ("edsr_runtime", "edsr_train", "edsr_export", "benchmarks")
 
@@ -71,5 +71,6 @@ def needs_extra(extra: str) -> Iterator[None]:
 
 def fail(err: EdsrError) -> NoReturn:
     """Print the sentence and end with the error's exit code."""
-    click.echo(printable_lines(f"error: {err}"), err=True)
+    shown = printable_lines if isinstance(err, DataError) else printable  # which lists files, a line for each
+    click.echo(shown(f"error: {err}"), err=True)
     raise SystemExit(err.exit_code) from err

@@ -1,7 +1,7 @@
 """What a run of ``edsr-upscale`` says: how far it is, and at the end what has become of every picture."""
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -32,6 +32,9 @@ class Meter:
         self._start = clock()
         self._samples: deque[tuple[float, int]] = deque([(self._start, 0)])
         self._opened: dict[Job, int] = {}
+        self._computed: Counter[Job] = Counter()
+        self._given_up = 0
+        """Pixels of pictures that failed after they had been opened."""
         self._opened_bytes = 0
         self._bytes_to_come = sum(job.size_bytes for job in jobs)
 
@@ -41,9 +44,10 @@ class Meter:
         self._opened_bytes += job.size_bytes
         self._bytes_to_come -= job.size_bytes
 
-    def advanced(self, pixels: int) -> None:
-        """So many pixels have been computed."""
+    def advanced(self, job: Job, pixels: int) -> None:
+        """So many pixels of a picture have been computed."""
         self.pixels += pixels
+        self._computed[job] += pixels
         now = self._clock()
         if now - self._samples[-1][0] >= _SAMPLE_S:
             self._samples.append((now, self.pixels))
@@ -53,7 +57,10 @@ class Meter:
     def finished(self, job: Job) -> None:
         """A picture is done or has failed."""
         self.finished_pictures += 1
-        if job not in self._opened:
+        computed = self._computed.pop(job, 0)
+        if job in self._opened:
+            self._given_up += self._opened[job] - computed
+        else:
             self._bytes_to_come -= job.size_bytes
 
     @property
@@ -62,7 +69,7 @@ class Meter:
         opened = sum(self._opened.values())
         if not opened:
             return None
-        return opened * (1 + self._bytes_to_come / max(1, self._opened_bytes))
+        return opened * (1 + self._bytes_to_come / max(1, self._opened_bytes)) - self._given_up
 
     @property
     def is_certain(self) -> bool:
@@ -119,7 +126,7 @@ class Reporter:
 
     def advanced(self, job: Job, pixels: int) -> None:
         """See ``Watcher``."""
-        self._meter.advanced(pixels)
+        self._meter.advanced(job, pixels)
         self._display.show(self._meter)
 
     def finished(self, result: Result) -> None:

@@ -9,6 +9,7 @@ import argparse
 import importlib.metadata
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -37,7 +38,9 @@ PARTS: dict[str, tuple[str, ...]] = {
 }
 """What pytest is given for each, seen from this folder."""
 FUZZ = "fuzz"
-"""A part of its own, for an hour: only where it is asked for."""
+"""As many parts as there are parsers, an hour in all: only where they are asked for."""
+TARGET = ROOT / "tests" / "fuzz" / "target.py"
+FUZZ_PARTS = {f"{FUZZ} {name}": name for name in re.findall(r'^    "(\w+)": \(', TARGET.read_text(), re.MULTILINE)}
 _WITH_DAEMONS = ("ray",)
 """Parts whose processes are nobody's children, and would be taken for others."""
 
@@ -53,8 +56,8 @@ def run_part(name: str, more: list[str]) -> dict[str, Any]:
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         tests = Path(folder, "tests.json")
-        if name == FUZZ:
-            program = [str(ROOT / "tests" / "fuzz" / "run.py")]
+        if name in FUZZ_PARTS:
+            program = [str(ROOT / "tests" / "fuzz" / "run.py"), "--only", FUZZ_PARTS[name]]
         else:
             program = ["-m", "pytest", *(str(HERE / path) for path in PARTS[name])]
         command = [sys.executable, *program, *more]
@@ -122,7 +125,7 @@ def _versions() -> dict[str, str]:
 
 def _write(parts: dict[str, Any]) -> None:
     """In the order of ``PARTS``, in one step."""
-    found = {"parts": {name: parts[name] for name in (*PARTS, FUZZ) if name in parts}}
+    found = {"parts": {name: parts[name] for name in (*PARTS, *FUZZ_PARTS) if name in parts}}
     beside = table.RESULT.with_suffix(".part")
     beside.write_text(json.dumps(found, indent=1) + "\n")
     beside.replace(table.RESULT)
@@ -132,19 +135,22 @@ def _write(parts: dict[str, Any]) -> None:
 def main() -> int:
     """0 if everything that was run survived."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", metavar="PART,PART,...", help=", ".join((*PARTS, FUZZ)))
+    parser.add_argument("--only", metavar="PART,PART,...", help=", ".join((*PARTS, FUZZ, *FUZZ_PARTS)))
     parser.add_argument("--left", action="store_true", help="leave out what has survived on this commit")
+    parser.add_argument("--seconds", type=int, default=3600, help="of all that is fuzzed, together")
     given, more = parser.parse_known_args()
     wanted = given.only.split(",") if given.only else list(PARTS)
-    if unknown := [name for name in wanted if name not in (*PARTS, FUZZ)]:
-        parser.error(f"no such part: {', '.join(unknown)}; there are {', '.join((*PARTS, FUZZ))}")
+    wanted = [part for name in wanted for part in (FUZZ_PARTS if name == FUZZ else [name])]
+    if unknown := [name for name in wanted if name not in (*PARTS, *FUZZ_PARTS)]:
+        parser.error(f"no such part: {', '.join(unknown)}; there are {', '.join((*PARTS, FUZZ, *FUZZ_PARTS))}")
+    each = max(1, given.seconds // len(FUZZ_PARTS))
     failed = []
     for name in wanted:
         known = json.loads(table.RESULT.read_text())["parts"] if table.RESULT.exists() else {}
         if given.left and not is_left(name, known):
             print(f"{name}: has survived on this commit", flush=True)
             continue
-        part = run_part(name, more)
+        part = run_part(name, [*more, "--seconds", str(each)] if name in FUZZ_PARTS else more)
         if part["tried"]:  # else there is nothing to tell, and what is known stays
             _write(known | {name: part})
         busy = f"; {part['busy']}" if part["busy"] else ""

@@ -3,9 +3,12 @@ right."""
 
 import json
 import os
+import random
 import subprocess
 import sys
 import tempfile
+import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +21,7 @@ import commands
 import corpus
 from edsr_runtime.errors import PictureError
 from edsr_runtime.pictures.libtiff_errors import IS_HEARD
+from edsr_runtime.pictures.picture import Picture
 from edsr_runtime.pictures.read import read_picture
 from edsr_runtime.pictures.write import write_picture
 from photographs import noise, save
@@ -26,6 +30,7 @@ SUPPORT = Path(commands.__file__).parent
 MEMORY_MIB = 256
 """More than what the process has after reading the sound files, whose decoders are loaded then."""
 HANG_S = 10
+MAX_PIXELS = 4_000_000
 FOLDER = ["-i", "in", "-o", "out", "-s", "2"]
 
 
@@ -45,6 +50,40 @@ def test_damaged_pictures_are_read_or_refused(
     assert sum(found["outcome"].values()) == count
     assert found["outcome"]["refused"] > count / 2
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("count", [320, pytest.param(10_000, marks=pytest.mark.slow)], ids=["some", "all"])
+def test_a_folder_of_damaged_pictures_ends_with_right_pictures_an_exact_list_and_code_3(
+    tmp_path: Path, count: int
+) -> None:
+    names = list(corpus.corpus())
+    (tmp_path / "in").mkdir()
+    read: dict[str, Picture] = {}
+    refused: dict[str, str] = {}
+    for number in range(count):
+        draw, name = random.Random(500_000 + number), names[number % len(names)]
+        damage = corpus.truncated if draw.random() < 0.25 else corpus.mutated
+        path = tmp_path / "in" / f"{number}{Path(name).suffix}"
+        path.write_bytes(damage(corpus.corpus()[name], draw))
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # as in the command; here they would be errors
+                read[path.name] = read_picture(path, MAX_PIXELS)
+        except PictureError as err:
+            refused[path.name] = str(err).replace(f"{tmp_path}/", "")
+    done = commands.run([*FOLDER, "--max-pixels", str(MAX_PIXELS), "--jsonl", "log"], tmp_path)
+    assert (done.returncode, "Traceback" in done.stderr) == (3, False), done.stderr
+    events = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert {Path(one["source"]).name: one["error"] for one in events if one["event"] == "failed"} == refused
+    assert [line for line in done.stderr.splitlines() if line.startswith("  ")] == [
+        f"  {refused[name]}" for name in sorted(refused)
+    ]
+    written = {Path(one["source"]).name: tmp_path / one["target"] for one in events if one["event"] == "done"}
+    assert written.keys() == read.keys()
+    for name, target in written.items():
+        expected = read[name].pixels.repeat(2, axis=0).repeat(2, axis=1)
+        np.testing.assert_array_equal(read_picture(target).pixels, expected)
+    assert commands.run([*FOLDER, "--resume", "--max-pixels", str(MAX_PIXELS)], tmp_path).returncode == 3
 
 
 @given(st.sampled_from(sorted(corpus.corpus())), st.data())
@@ -89,6 +128,9 @@ def test_what_is_no_picture_for_us_is_refused_in_a_sentence(tmp_path: Path, name
     with pytest.raises(PictureError) as caught:
         read_picture(path)
     assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
+    if "bomb" in name and path.suffix != ".gif":  # whose frame would be outside, or is missing
+        side = 1 << 24 if path.suffix == ".webp" else 60_000
+        assert f"declares {side}x{side} pixels" in str(caught.value)
 
 
 @pytest.mark.parametrize("name", corpus.oddities())
@@ -175,6 +217,21 @@ def test_a_picture_that_vanishes_or_cannot_be_read_is_a_sentence(tmp_path: Path,
     assert "Traceback" not in done.stderr
     assert [path.name for path in (tmp_path / "out").glob("*.png")] == ["a.png"]
     assert "error: 2 of 3 pictures failed:" in done.stderr
+
+
+def test_a_picture_that_is_removed_meanwhile_is_a_sentence_and_stops_no_other(tmp_path: Path) -> None:
+    for number in range(14):  # more than are decoded ahead
+        save(noise(24, 8, number), tmp_path / "in" / f"{number:02}.png")
+    with commands.ended(commands.start(FOLDER, tmp_path, env={"EDSR_TEST_BAND_S": "0.05"})) as command:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "out/00.png").exists():
+            assert time.monotonic() < deadline and command.poll() is None
+            time.sleep(0.005)
+        (tmp_path / "in/13.png").unlink()
+        _, said = command.communicate(timeout=60)
+    assert command.returncode == 3, said
+    assert said.splitlines()[-2:] == ["error: 1 of 14 pictures failed:", "  in/13.png: no such file"]
+    assert len(list((tmp_path / "out").glob("*.png"))) == 13
 
 
 def test_an_output_folder_that_may_not_be_written_to_is_a_sentence(tmp_path: Path) -> None:

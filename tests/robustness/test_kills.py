@@ -1,5 +1,6 @@
 """A job that is killed again and again ends with the same bytes as one that nobody disturbs."""
 
+import json
 import os
 import random
 import shutil
@@ -85,6 +86,27 @@ def test_killed_at_random_moments_and_resumed_the_outputs_are_those_of_an_undist
     assert f"nothing to do: {PICTURES} done earlier" in again.stderr
     record_property("kills", {"kills": killed, "that_left_some_pictures": in_the_middle})
     assert kills < 100 or in_the_middle > 10
+
+
+def test_a_clock_that_jumps_and_another_time_zone_change_nothing(
+    tmp_path: Path, undisturbed: tuple[Path, dict[str, bytes], float]
+) -> None:
+    source, expected, _ = undisturbed
+    os.symlink(source / "in", tmp_path / "in")
+    words = [*FOLDER, "--resume", "--jsonl", "log"]
+    jumping = BAND | {"EDSR_TEST_CLOCK": "1"}
+    with commands.ended(commands.start(words, tmp_path, env=jumping | {"TZ": "Pacific/Kiritimati"})) as command:
+        deadline = time.monotonic() + 60
+        while not visible(tmp_path / "out"):
+            assert time.monotonic() < deadline and command.poll() is None
+            time.sleep(0.005)
+    assert len(visible(tmp_path / "out")) < PICTURES
+    done = commands.run(words, tmp_path, env=jumping | {"TZ": "America/Adak"})
+    assert done.returncode == 3, done.stderr
+    assert visible(tmp_path / "out") == expected
+    years = {json.loads(line)["time"][:4] for line in (tmp_path / "log").read_text().splitlines()}
+    assert len(years) > 10  # it did jump
+    assert f"nothing to do: {PICTURES} done earlier" in commands.run(words, tmp_path).stderr
 
 
 @pytest.mark.parametrize("may_replace", [True, False])

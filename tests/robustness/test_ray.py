@@ -1,6 +1,7 @@
 """A job on a local cluster of two nodes: the same bytes, and what dies costs nothing but time."""
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from functools import partial
@@ -30,12 +31,13 @@ PICTURES = 40
 class Record:
     def __init__(self) -> None:
         self.results: dict[str, Result] = {}
+        self.pixels = 0
 
     def opened(self, job: Job, lr_hw: tuple[int, int]) -> None:
         pass
 
     def advanced(self, job: Job, pixels: int) -> None:
-        pass
+        self.pixels += pixels
 
     def finished(self, result: Result) -> None:
         assert result.job.source.name not in self.results
@@ -91,6 +93,31 @@ def test_outputs_are_those_of_a_single_process(cluster: Any, tmp_path: Path) -> 
     assert {name for name, result in record.results.items() if result.error} == {"broken.png"}
     assert all(result.output for result in record.results.values() if not result.error)
     assert all(result.job in jobs for result in record.results.values())
+
+
+def test_paths_go_out_and_receipts_come_back_and_never_pixels(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray.data  # pyright: ignore[reportMissingImports]
+
+    kept: list[Any] = []
+    iterate = ray.data.Dataset.iter_rows
+
+    def iter_rows(dataset: Any, **options: Any) -> Any:
+        kept.append(dataset)
+        return iterate(dataset, **options)
+
+    monkeypatch.setattr(ray.data.Dataset, "iter_rows", iter_rows)
+    side, pictures = 300, 6
+    for number in range(pictures):
+        save(noise(side, side, number), tmp_path / "in" / f"{number}.png")
+    jobs, record = list(plan_work([tmp_path / "in"], f"{tmp_path / 'out'}/").jobs), Record()
+    upscale_on_ray(jobs, partial(Doubling, tmp_path), Options(receipts=True), record)
+    (dataset,) = kept
+    totals = re.findall(r"^\* Output size bytes per block: .*?(\d+) total", dataset.stats(), flags=re.MULTILINE)
+    assert len(totals) == 2, dataset.stats()  # what went out, and what came back
+    assert 0 < sum(map(int, totals)) < 4000 * pictures < side * side * 3  # of a single picture
+    assert record.pixels == pictures * (2 * side) ** 2  # which is known here all the same
 
 
 def test_the_command_keeps_the_same_journal_and_leaves_alone_what_is_done(cluster: Any, tmp_path: Path) -> None:

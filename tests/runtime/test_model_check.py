@@ -108,10 +108,47 @@ def out_of_order(model: ModelProto) -> None:
     model.graph.node.extend(reversed(nodes))
 
 
+def behind(model: ModelProto, *nodes: onnx.NodeProto) -> None:
+    """Put operators behind the last one; they take ``before`` and give ``output``."""
+    for node in model.graph.node:
+        node.output[:] = ["before" if name == "output" else name for name in node.output]
+    model.graph.node.extend(nodes)
+
+
+def constant_bomb(model: ModelProto) -> None:
+    """Of weights alone, which a session computes while it is made."""
+    model.graph.initializer.append(numpy_helper.from_array(np.ones(1024, np.float32), "c"))
+    for number in range(40):
+        name = "c" if not number else f"c{number - 1}"
+        model.graph.node.insert(number, helper.make_node("Concat", [name, name], [f"c{number}"], axis=0))
+
+
+def resize_bomb(model: ModelProto) -> None:
+    model.graph.initializer.append(numpy_helper.from_array(np.array([1, 3, 60_000, 60_000]), "sizes"))
+    behind(model, helper.make_node("Resize", ["before", "", "", "sizes"], ["output"], mode="nearest"))
+
+
+def rank_bomb(model: ModelProto) -> None:
+    model.graph.initializer.append(numpy_helper.from_array(np.ones((65_536, 1, 1, 1, 1), np.float32), "more"))
+    behind(model, helper.make_node("Add", ["before", "more"], ["output"]))
+
+
+def product_bomb(model: ModelProto) -> None:
+    """As many numbers as the square of the pixels."""
+    turn = helper.make_node("Transpose", ["before"], ["turned"], perm=[3, 1, 2, 0])
+    behind(model, turn, helper.make_node("Mul", ["turned", "before"], ["output"]))
+
+
+def mixing(model: ModelProto) -> None:
+    turn = helper.make_node("Transpose", ["before"], ["turned"], perm=[0, 2, 3, 1])
+    behind(model, turn, helper.make_node("Mul", ["turned", "before"], ["output"]))
+
+
 def padding_bomb(model: ModelProto) -> None:
-    pads = numpy_helper.from_array(np.array([0, 0, 10**6, 10**6] * 2, np.int64), "pads")
-    model.graph.initializer.append(pads)
-    model.graph.node.insert(0, helper.make_node("Pad", ["input", "pads"], ["padded"]))
+    node = first_conv(model)
+    for attribute in node.attribute:
+        if attribute.name == "pads":
+            attribute.ints[:] = 4 * [4000]
 
 
 def another_input(model: ModelProto) -> None:
@@ -145,7 +182,12 @@ def two_graphs(model: ModelProto) -> bytes:
         (text_weights, "are of a kind that no network of ours has"),
         (memory_bomb, "its operator Concat would give "),
         (out_of_order, "takes what no operator before it gives"),
-        (padding_bomb, "its operator Pad adds more than 4096 pixels"),
+        (constant_bomb, "its operator Concat computes with weights alone"),
+        (resize_bomb, "it has the operator 'Resize', which no network of ours has"),
+        (rank_bomb, "takes weights of the shape 65536x1x1x1x1, expected one for each channel"),
+        (product_bomb, "its operator Transpose exchanges other axes"),
+        (mixing, "its operator Mul mixes height, width and channels"),
+        (padding_bomb, "has pads of 4000x4000x4000x4000"),
         (another_input, "it takes 'input', 'more' and gives 'output', expected input and output"),
         (other_output, "gives 'elsewhere'"),
         (two_graphs, "damaged ONNX file (it has 2 graphs)"),

@@ -46,7 +46,7 @@ def test_time_left_counts_pixels_and_guesses_those_to_come_from_bytes() -> None:
     meter.opened(small, (100, 250))  # 100,000 pixels of output in 1000 bytes
     assert meter.total_pixels == 1_500_000
     clock.now += 4
-    meter.advanced(100_000)
+    meter.advanced(small, 100_000)
     meter.finished(small)
     assert meter.megapixels_per_second == pytest.approx(0.025)
     assert meter.seconds_left == pytest.approx(56)  # 1.4 megapixels are to come
@@ -65,22 +65,37 @@ def test_time_left_goes_by_the_last_minutes_and_says_when_it_is_a_guess() -> Non
     meter = Meter([first, second], 1, clock)
     meter.opened(first, (1000, 1000))
     clock.now += 1
-    meter.advanced(1000)
+    meter.advanced(first, 1000)
     assert meter.seconds_left is None  # of the first second, which is spent on warming up
     for _ in range(100):
         clock.now += 1
-        meter.advanced(1000)
+        meter.advanced(first, 1000)
     assert meter.seconds_left == pytest.approx((2_000_000 - 101_000) / 1000)
     assert describe(meter).endswith("about 31 min 39 s left")
     for _ in range(200):  # the machine has become ten times as slow
         clock.now += 1
-        meter.advanced(100)
+        meter.advanced(first, 100)
     assert meter.megapixels_per_second == pytest.approx(100e-6)
     assert meter.seconds_left == pytest.approx((2_000_000 - 121_000) / 100)
     meter.opened(second, (1000, 1000))
     assert "about" not in describe(meter)
     clock.now += 3600  # nothing happens
     assert (meter.seconds_left or 0) > 500_000
+
+
+def test_nothing_is_left_of_pictures_that_failed_in_the_middle() -> None:
+    clock = Clock()
+    jobs = [job(f"{number}.png", 1000) for number in range(20)]
+    meter = Meter(jobs, 1, clock)
+    for number, one in enumerate(jobs):
+        meter.opened(one, (1000, 1000))
+        clock.now += 1
+        meter.advanced(one, 1_000_000 if number % 2 else 100_000)  # the others fail in their first tenth
+        meter.finished(one)
+        if number == 9:
+            assert meter.total_pixels == 5 * 1_100_000 + 10_000_000  # those to come are expected to go well
+    assert meter.total_pixels == meter.pixels
+    assert meter.seconds_left == 0
 
 
 def test_results_are_summed_up_in_one_line() -> None:
@@ -134,7 +149,7 @@ def test_bar_shows_the_meter_and_keeps_lines_whole() -> None:
     with ProgressBar(console) as bar:
         meter.opened(job("a.png", 10), (1000, 1000))
         clock.now += 2
-        meter.advanced(2_000_000)
+        meter.advanced(job("a.png", 10), 2_000_000)
         bar.show(meter)
         bar.say("[bold]in/a.png[/bold]: " + 30 * "long ")
     shown = screen.getvalue()

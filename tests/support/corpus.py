@@ -44,7 +44,7 @@ def corpus() -> dict[str, bytes]:
         "gray.jpg": _saved(gray, "JPEG"),
         "progressive.jpg": _saved(rgb, "JPEG", progressive=True, exif=exif, icc_profile=icc()),
         "cmyk.jpg": _saved(rgb.convert("CMYK"), "JPEG"),
-        "ycck.jpg": _saved(Image.merge("CMYK", [*rgb.split(), gray]), "JPEG", subsampling=0),
+        "ycck.jpg": imagecodecs.jpeg8_encode(samples(4), colorspace="CMYK", outcolorspace="YCCK", level=90),
         "lossy.webp": _saved(rgb, "WEBP", exif=exif, icc_profile=icc()),
         "lossless.webp": _saved(rgba, "WEBP", lossless=True),
         "rgb.tif": _saved(rgb, "TIFF", exif=exif),
@@ -81,6 +81,8 @@ def refused() -> dict[str, bytes]:
         "text.jpg": b"this is no picture",
         "bomb.png": _png(bomb, zlib.compress(bytes(10_000))),
         "wide.png": _png(wide, zlib.compress(bytes(10_000))),
+        "bomb.jpg": _declaring(_saved(rgb, "JPEG"), b"\xff\xc0", 5, 60_000),
+        "bomb.progressive.jpg": _declaring(_saved(rgb, "JPEG", progressive=True), b"\xff\xc2", 5, 60_000),
         "bomb.bmp": b"BM" + struct.pack("<IHHIIiiHHIIiiII", 54, 0, 0, 54, 40, 60_000, 60_000, 1, 24, 0, 0, 0, 0, 0, 0),
         "bomb.gif": b"GIF89a" + struct.pack("<HHBBB", 65_535, 65_535, 0, 0, 0) + b";",
         "bomb.ppm": b"P6 60000 60000 255\n",
@@ -232,6 +234,12 @@ def _huge_tiff() -> bytes:
         if struct.unpack_from("<H", data, entry)[0] in (256, 257, 278):
             struct.pack_into("<HII", data, entry + 2, 4, 1, 60_000)
     return bytes(data)
+
+
+def _declaring(content: bytes, marker: bytes, offset: int, side: int) -> bytes:
+    """With other sides, of two bytes each, behind a marker."""
+    at = content.index(marker) + offset
+    return content[:at] + struct.pack(">HH", side, side) + content[at + 4 :]
 
 
 def _with_exif(exif: bytes) -> bytes:

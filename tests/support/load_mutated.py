@@ -24,6 +24,8 @@ from edsr_runtime.errors import EdsrError
 
 TILE_OF = "0" * 64
 """Settings for which a sound journal names a tile."""
+WRONG_INPUT = 2
+"""Exit code of the command: it is not the machine that lacks something."""
 Load = Callable[[Path], object]
 """What a file holds, to be compared."""
 
@@ -50,8 +52,7 @@ def load_sidecar(path: Path) -> object:
         text = path.read_text()
     except UnicodeDecodeError as err:
         raise EdsrError("no text") from err  # as ``read_description`` says in a sentence of its own
-    EngineDescription.from_json(text, str(path))
-    return "any description that can be read is one"
+    return EngineDescription.from_json(text, str(path))
 
 
 def load_journal(path: Path) -> object:
@@ -96,6 +97,8 @@ def main(kind: str, folder: Path, first: int, count: int, memory_mb: int, second
             outcome["refused"] += 1
             if "\n" in str(err):
                 problems.append(f"{number}: {err}")
+            if err.exit_code != WRONG_INPUT:
+                problems.append(f"{number}: exit code {err.exit_code}: {err}")
         except BaseException as err:
             problems.append(f"{number}: {type(err).__name__}: {err}")
             traceback.print_exc()

@@ -15,7 +15,7 @@ def table(found: dict[str, Any]) -> str:
     lines = ["| part | survived | minutes | when | commit | machine |", "| --- | --- | --- | --- | --- | --- |"]
     for name, part in found["parts"].items():
         machine, commit = part["machine"], part["commit"]
-        where = f"{machine['cpu']}, {machine['cores']} cores"
+        where = f"{machine['cpu']}, {machine['cores']} core{'s' if machine['cores'] > 1 else ''}"
         busy = f"; {part['busy']}" if part["busy"] else ""
         state = "unknown" if commit is None else commit["id"][:12] + (" and changes" if commit["modified"] else "")
         survived = f"{part['survived']} of {part['tried']}"

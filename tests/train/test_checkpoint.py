@@ -126,6 +126,27 @@ def test_safetensors_files_describe_themselves_in_json(tmp_path: Path) -> None:
     assert load_network(tmp_path / "net.safetensors").extra == {"card": {"psnr_y": 30.5}}
 
 
+@pytest.mark.parametrize("what", ["weights", "description"])
+def test_a_bit_that_flipped_in_safetensors_is_noticed(tmp_path: Path, what: str) -> None:
+    path = tmp_path / "net.safetensors"
+    save_checkpoint(path, tiny(CONFIGS[3]))
+    content = bytearray(path.read_bytes())
+    where = len(content) - 2 if what == "weights" else content.index(b"0.5")
+    content[where] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"net\.safetensors: its checksum is not that of what is in it"):
+        load_network(path)
+
+
+def test_safetensors_of_before_there_were_checksums_are_read(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "net.safetensors", tiny(CONFIGS[3]))
+    with safetensors.safe_open(tmp_path / "net.safetensors", "pt") as file:
+        weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        metadata = {"edsr-toolkit": file.metadata()["edsr-toolkit"]}
+    safetensors.torch.save_file(weights, tmp_path / "old.safetensors", metadata)
+    assert load_network(tmp_path / "old.safetensors").config == CONFIGS[3]
+
+
 def test_a_failed_save_leaves_the_old_file_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "net.pt"
     save_checkpoint(path, tiny(CONFIGS[0]))

@@ -2,10 +2,12 @@
 
 Our ``.pt`` is one ``torch.save`` of ``{"format": "edsr-toolkit", "version": 1, "architecture": ..., "config": {...},
 "state_dict": {...}}`` with anything else beside it (training state); our ``.safetensors`` holds the tensors, and the
-rest as JSON in the metadata key ``edsr-toolkit``. Neither holds anything but tensors and plain types.
+rest as JSON in the metadata key ``edsr-toolkit``, and a checksum of both, which that format itself does not have.
+Neither holds anything but tensors and plain types.
 """
 
 import dataclasses
+import hashlib
 import json
 import math
 import os
@@ -29,6 +31,7 @@ from edsr_train.unwrap import Weights, find_weights
 
 FORMAT = OWN_LAYOUT
 VERSION = 1
+_SUM = f"{FORMAT}-sha256"
 _SUFFIXES = (".pt", ".pth", ".safetensors")
 _RESERVED = ("format", "version", "architecture", "config", "state_dict")
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
@@ -102,12 +105,22 @@ def save_checkpoint(path: Path, network: SuperResolutionNetwork, extra: Mapping[
                 # To an open file: with a path, torch would write the file's name into it.
                 torch.save({**described, "state_dict": state}, file)
             else:
-                file.write(safetensors.torch.save(state, {FORMAT: json.dumps(described)}))
+                text = json.dumps(described)
+                file.write(safetensors.torch.save(state, {FORMAT: text, _SUM: _checksum(text, state)}))
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _checksum(description: str, state: Mapping[str, Tensor]) -> str:
+    """Of everything in a file of safetensors."""
+    found = hashlib.sha256(description.encode())
+    for key, value in sorted(state.items()):
+        found.update(f"\n{key} {value.dtype} {tuple(value.shape)}\n".encode("utf-8", "surrogatepass"))
+        found.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
 
 
 def load_network(path: Path, *, res_scale: float | None = None, scale: int | None = None) -> LoadedNetwork:
@@ -160,6 +173,9 @@ def _own_description(contents: Contents) -> dict[str, Any] | None:
             raise CheckpointError(f"its metadata is damaged ({err})") from err
         if not isinstance(described, dict):
             raise CheckpointError("its metadata is damaged (no JSON object)")
+        tensors = _tensors_only(contents.value)
+        if contents.metadata.get(_SUM) not in (None, _checksum(contents.metadata[FORMAT], tensors)):
+            raise CheckpointError("its checksum is not that of what is in it. The file is damaged: copy it again")
         return {**described, "state_dict": contents.value}
     if isinstance(contents.value, dict) and contents.value.get("format") == FORMAT:
         return contents.value

@@ -15,7 +15,7 @@ from edsr_runtime.cpu import cpu_flags
 from edsr_runtime.cuda.device import DeviceMemoryError
 from edsr_runtime.errors import EnvironmentUnfitError, ModelFileError
 
-_QUIET = 3  # errors only; they come back as exceptions anyway
+_QUIET = 4  # not even errors, which come back as exceptions: nobody is to get more than a sentence
 # TF32, its default, has 10 bits of mantissa: that would not be FP32
 _CUDA: tuple[str, dict[str, str]] = ("CUDAExecutionProvider", {"use_tf32": "0"})
 _CPU: tuple[str, dict[str, str]] = ("CPUExecutionProvider", {})

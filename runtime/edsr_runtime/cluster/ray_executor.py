@@ -11,6 +11,7 @@ import os
 import pickle
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -103,8 +104,8 @@ def upscale_on_ray(
                         failure = EdsrError(text)
                         failure.exit_code = exit_code
                         raise failure
-                    for number, result in answer.results:
-                        _tell(watcher, replace(result, job=left.pop(number)))
+                    for number, result, pixels in answer.results:
+                        _tell(watcher, replace(result, job=left.pop(number)), pixels)
                     spent.append(answer.seconds)
             except RayError as err:  # an actor that died before it began, for one
                 gave_up = err
@@ -131,8 +132,8 @@ def upscale_on_ray(
 class _Answer:
     """Of an actor, for a few pictures."""
 
-    results: tuple[tuple[int, Result], ...]
-    """With their place in the list."""
+    results: tuple[tuple[int, Result, int], ...]
+    """With their place in the list before, and the pixels that were computed behind."""
     seconds: Seconds
     said: tuple[str, ...] = ()
     """See ``remember``."""
@@ -145,12 +146,13 @@ class _Collector:
 
     def __init__(self) -> None:
         self.results: list[Result] = []
+        self.pixels: Counter[Job] = Counter()
 
     def opened(self, job: Job, lr_hw: tuple[int, int]) -> None:
         pass
 
     def advanced(self, job: Job, pixels: int) -> None:
-        pass
+        self.pixels[job] += pixels
 
     def finished(self, result: Result) -> None:
         self.results.append(result)
@@ -178,7 +180,7 @@ class _Actor:
         said = tuple(_unsaid)
         _unsaid.clear()
         numbers = {job: number for number, job in numbered}
-        results = tuple((numbers[result.job], result) for result in collector.results)
+        results = tuple((numbers[one.job], one, collector.pixels[one.job]) for one in collector.results)
         return {"answer": [pickle.dumps(_Answer(results, seconds, said, failure))]}
 
 
@@ -223,11 +225,10 @@ def _answers(
         yield answer
 
 
-def _tell(watcher: Watcher, result: Result) -> None:
+def _tell(watcher: Watcher, result: Result, pixels: int) -> None:
     if result.lr_hw is not None:
         watcher.opened(result.job, result.lr_hw)
-        if result.error is None:
-            watcher.advanced(result.job, 0)
+        watcher.advanced(result.job, pixels)
     watcher.finished(result)
 
 

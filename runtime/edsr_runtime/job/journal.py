@@ -33,6 +33,8 @@ APPLICATION_ID = 0x45445352
 """Of SQLite files: what ``file`` and we know a journal by."""
 SCHEMA = 1
 _HEAD = b"SQLite format 3\0"
+_VERSIONS = slice(18, 20)
+"""Of the format, for writing and reading: a file of later ones is opened for reading only."""
 _COMMIT_S = 1.0
 _TABLES = """
 CREATE TABLE job (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -228,13 +230,14 @@ def _refuse_strangers(path: Path) -> None:
     """SQLite would take a file of a few bytes for an empty one, and write over it."""
     try:
         with path.open("rb") as file:
-            head = file.read(len(_HEAD))
+            head = file.read(_VERSIONS.stop)
     except FileNotFoundError:
         return
     except OSError as err:
         raise EnvironmentUnfitError(f"{path}: the journal cannot be read ({err.strerror})") from err
     half_made = path.with_name(path.name + "-journal").exists()  # by a kill; SQLite puts that right
-    if head and head != _HEAD and not half_made:
+    is_sqlite = head.startswith(_HEAD) and set(head[_VERSIONS]) <= {1, 2}
+    if head and not is_sqlite and not half_made:
         raise _damaged(path, "it is no SQLite file")
 
 

@@ -1,12 +1,13 @@
 """A job as a whole: what is still to be made, and everything that is to be told of it, kept as it goes on."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edsr_runtime.errors import EdsrError, EnvironmentUnfitError, JobError
-from edsr_runtime.job.event_log import EventLog
+from edsr_runtime.job.event_log import STDOUT, EventLog
 from edsr_runtime.job.journal import Journal, Row, journal_name, now, open_journal
 from edsr_runtime.job.selection import Selection, select
 from edsr_runtime.job.settings import Settings
@@ -72,9 +73,11 @@ def kept(
         say: takes sentences for the user.
 
     Raises:
-        JobError: the journal is in use, damaged or of another job.
+        JobError: the journal is in use, damaged or of another job, or the log is one of the other files.
         EnvironmentUnfitError: journal or log cannot be written.
     """
+    if job_options.log is not None and job_options.log != STDOUT:
+        _check_log(Path(job_options.log), work, _path(work, job_options))
     with contextlib.ExitStack() as opened:
         log = opened.enter_context(EventLog(job_options.log)) if job_options.log is not None else None
         journal = _open(work, job_options, opened, say)
@@ -162,6 +165,22 @@ def _path(work: Work, job_options: JobOptions) -> Path | None:
     return None
 
 
+def _check_log(log: Path, work: Work, journal: Path | None) -> None:
+    """It is appended to, whatever it is."""
+    if journal is not None and _are_same(journal, log):
+        raise JobError(f"{log}: is the journal of this job, which the log would damage: give --jsonl another name")
+    for job in work.planned:
+        if _are_same(job.source, log) or _are_same(job.target, log):
+            raise JobError(f"{log}: is a picture of this job, which the log would damage: give --jsonl another name")
+
+
+def _are_same(one: Path, other: Path) -> bool:
+    try:
+        return os.path.samefile(one, other)
+    except OSError:  # one of them is not there yet
+        return one.name == other.name and os.path.realpath(one) == os.path.realpath(other)
+
+
 def _open(
     work: Work, job_options: JobOptions, opened: contextlib.ExitStack, say: Callable[[str], None]
 ) -> Journal | None:
@@ -201,7 +220,17 @@ def _select(
     done = sum(row.state == "done" for row in rows.values())
     if done:
         say(f"comparing {done} finished pictures with the journal")
+    _say_gone(work, rows, job_options, say)
     return select(work, rows, settings, retry_failed=job_options.retry_failed)
+
+
+def _say_gone(work: Work, rows: Mapping[str, Row], job_options: JobOptions, say: Callable[[str], None]) -> None:
+    """What was to be made and is asked for no more: of a share, others may be the ones who do it now."""
+    asked = {work.key(job) for job in work.planned}
+    gone = [row.source for key, row in rows.items() if key not in asked and row.state != "done"]
+    if gone and job_options.shard is None:
+        more = f", and {len(gone) - 3} more" if len(gone) > 3 else ""
+        say(f"not made, and not among the inputs any more: {', '.join(gone[:3])}{more}")
 
 
 def _tile(

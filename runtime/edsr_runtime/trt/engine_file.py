@@ -28,7 +28,7 @@ from edsr_runtime.trt.profile import Profile
 
 SUFFIX = ".engine"
 SIDECAR_SUFFIX = ".json"  # after the engine's own
-SCHEMA = 1
+SCHEMA = 2
 _MODE_ELSEWHERE = 0o644  # in our own folder nobody else reads
 
 
@@ -83,17 +83,17 @@ class EngineDescription:
     engine_sha256: str
 
     def to_json(self) -> str:
-        """With the contract as its file has it."""
+        """With the contract as its file has it, and a checksum of it all."""
         data = dataclasses.asdict(self)
         data["contract"] = json.loads(self.contract.to_json())
-        return json.dumps({"schema": SCHEMA, **data}, indent=1, allow_nan=False) + "\n"
+        return json.dumps({"schema": SCHEMA, "sha256": _checksum(data), **data}, indent=1, allow_nan=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str, origin: str) -> "EngineDescription":
         """Parse and check; ``origin`` names the file in messages.
 
         Raises:
-            ModelFileError: not JSON, another schema, a field missing, unknown or of the wrong type.
+            ModelFileError: not JSON, another schema or checksum, a field missing, unknown or of the wrong type.
         """
         try:
             data = json.loads(text)
@@ -101,6 +101,8 @@ class EngineDescription:
             raise ModelFileError(f"{origin}: not JSON ({err}). Build the engine again.") from err
         if not isinstance(data, dict) or data.pop("schema", None) != SCHEMA:
             raise ModelFileError(f"{origin}: not of schema {SCHEMA}. Build the engine again.")
+        if data.pop("sha256", None) != _checksum(data):
+            raise ModelFileError(f"{origin}: its checksum is not that of what is in it. Build the engine again.")
         description = _from_plain(cls, data, origin)
         assert isinstance(description, cls)
         return description
@@ -126,6 +128,11 @@ class EngineDescription:
         if self.flags.workspace is not None:
             words += ["--workspace", f"{self.flags.workspace}B"]
         return shlex.join(words)
+
+
+def _checksum(data: dict[str, Any]) -> str:
+    """Of a description as plain types: a bit that flipped in the contract would give another picture."""
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
 
 def sidecar(engine: Path) -> Path:

@@ -183,6 +183,18 @@ def test_a_journal_that_sqlite_takes_for_an_empty_one_is_not_written_over(tmp_pa
     assert (tmp_path / "j").read_bytes() == bytes(damaged)
 
 
+@pytest.mark.parametrize("where", [18, 19])
+def test_a_journal_of_a_later_format_of_sqlite_is_damaged_and_not_a_place_that_cannot_be_written(
+    tmp_path: Path, where: int
+) -> None:
+    write(tmp_path / "j", DONE)
+    damaged = bytearray((tmp_path / "j").read_bytes())
+    damaged[where] = 3
+    (tmp_path / "j").write_bytes(damaged)
+    with pytest.raises(JobError, match="damaged"):
+        write(tmp_path / "j", DONE)
+
+
 def mutated(whole: bytes, data: st.DataObject) -> bytes:
     damaged = bytearray(whole)
     for _ in range(data.draw(st.integers(1, 4))):

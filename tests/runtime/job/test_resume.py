@@ -345,6 +345,36 @@ def test_a_log_that_cannot_be_written_is_one_sentence() -> None:
     assert said(result)[-1] == "error: nowhere/log: the log cannot be written (No such file or directory)"
 
 
+@pytest.mark.parametrize(
+    ("log", "what"),
+    [("in/a.png", "a picture"), ("link", "a picture"), ("out/a.png", "a picture"), (f"out/{JOURNAL}", "the journal")],
+)
+def test_a_log_that_would_damage_a_file_of_the_job_is_refused(log: str, what: str) -> None:
+    put("in/a.png")
+    Path("link").symlink_to("in/a.png")
+    before = Path("in/a.png").read_bytes()
+    result = folder("--jsonl", log)
+    assert result.exit_code == 2
+    assert said(result)[-1].startswith(f"error: {log}: is {what} of this job, which the log would damage")
+    assert Path("in/a.png").read_bytes() == before
+    assert not Path("out/a.png").exists()
+    folder()
+    assert folder("--resume", "--jsonl", log).exit_code == 2
+    assert "1 done earlier" in folder("--resume").stderr
+
+
+def test_what_was_not_made_and_is_asked_for_no_more_is_said() -> None:
+    put("in/a.png", "in/b.png")
+    Path("in/c.png").write_text("no picture")
+    folder()
+    Path("in/b.png").unlink()
+    Path("in/c.png").unlink()
+    resumed = folder("--resume")
+    assert resumed.exit_code == 0
+    gone = Path("in/c.png").absolute()
+    assert f"not made, and not among the inputs any more: {gone}" in said(resumed)
+
+
 def test_dry_run_tells_what_resuming_would_do_and_changes_nothing() -> None:
     put("in/a.png", "in/b.png")
     folder()

@@ -1,6 +1,7 @@
 """Engine files: both or none, described completely, and refused before TensorRT could see them."""
 
 import dataclasses
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -159,12 +160,29 @@ def test_an_engine_without_description_is_refused(engine: Path) -> None:
 
 
 def changed(path: tuple[str, ...], value: Any) -> str:
+    """By somebody who makes the checksum fit."""
     data = json.loads(description().to_json())
     inner = data
     for name in path[:-1]:
         inner = inner[name]
     inner[path[-1]] = value
-    return json.dumps(data)
+    return summed(data)
+
+
+def summed(data: dict[str, Any]) -> str:
+    content = {key: value for key, value in data.items() if key not in ("schema", "sha256")}
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return json.dumps(data | {"sha256": digest})
+
+
+def test_a_description_that_was_changed_by_a_flipped_bit_is_refused() -> None:
+    text = description().to_json()
+    radius = f'"receptive_radius": {description().contract.receptive_radius}'
+    assert radius in text
+    with pytest.raises(ModelFileError, match="its checksum is not that of what is in it"):
+        EngineDescription.from_json(text.replace(radius, '"receptive_radius": 1'), "it")
+    with pytest.raises(ModelFileError, match="its checksum is not"):
+        EngineDescription.from_json(text.replace('"sha256"', '"sha257"', 1), "it")
 
 
 @pytest.mark.parametrize(
@@ -172,8 +190,8 @@ def changed(path: tuple[str, ...], value: Any) -> str:
     [
         ("{", "not JSON"),
         ("[" * 100_000, "not JSON"),
-        ("[]", "not of schema 1"),
-        (changed(("schema",), 2), "not of schema 1"),
+        ("[]", "not of schema 2"),
+        (changed(("schema",), 1), "not of schema 2"),
         (changed(("profile", "max"), [1, 2]), r"it, profile, max: expected the fields batch, height, width"),
         (changed(("profile", "max"), [1, 2, "3"]), r"it, profile, max, width: '3' is not int"),
         (changed(("memory", "activations"), 1.5), "it, memory, activations: 1.5 is not int"),
