@@ -4,6 +4,7 @@ right."""
 import json
 import os
 import random
+import struct
 import subprocess
 import sys
 import tempfile
@@ -107,6 +108,17 @@ def test_bytes_of_any_value_at_any_place_are_a_picture_or_a_sentence(name: str, 
         assert 0 < picture.height * picture.width <= 1_000_000
         if path.suffix == ".png":  # which has checksums
             np.testing.assert_array_equal(picture.pixels, read_picture(sound).pixels)
+
+
+@pytest.mark.parametrize("name", ["tiled.tif", "jpeg.tif"])
+def test_samples_in_an_unknown_arrangement_are_never_what_was_in_memory_before(tmp_path: Path, name: str) -> None:
+    # found by the ten thousand above
+    content = bytearray(corpus.corpus()[name])
+    where = content.index(struct.pack("<HHIH", 284, 3, 1, 1)) + 8
+    content[where : where + 2] = struct.pack("<H", 128)
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(PictureError, match="its samples are arranged in the way 128, expected 1 or 2"):
+        read_picture(tmp_path / name)
 
 
 @pytest.mark.parametrize("name", corpus.corpus())

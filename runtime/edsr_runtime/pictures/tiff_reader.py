@@ -94,6 +94,10 @@ def _check_samples(path: Path, page: tifffile.TiffPage) -> None:
         raise PictureError(
             f"{path}: TIFF of photometric kind {int(page.photometric)}, expected gray, RGB, palette, YCbCr or CMYK"
         )
+    if page.planarconfig not in (1, 2):  # decoders would leave memory as it was found
+        raise PictureError(
+            f"{path}: damaged TIFF file, its samples are arranged in the way {int(page.planarconfig)}, expected 1 or 2"
+        )
     if page.imagedepth != 1:
         raise PictureError(f"{path}: TIFF with a volume of depth {page.imagedepth}, expected a flat picture")
 
