@@ -16,9 +16,11 @@ if __name__ == "__main__":  # started as a file: the package is beside the folde
 import click
 
 from benchmarks.reporting.field_tables import networks, run_times
+from benchmarks.reporting.latency_tables import encode, offline, startup
 from benchmarks.reporting.names import shown
-from benchmarks.reporting.quality_tables import LOSS_HEADER, loss_row
-from benchmarks.reporting.table import Cell, Result, Table, number, optional, spread
+from benchmarks.reporting.quality_tables import LOSS_HEADER, loss_row, seams
+from benchmarks.reporting.scaling_tables import scaling
+from benchmarks.reporting.table import Cell, Result, Section, Table, number, optional, spread
 from benchmarks.result_file import read_result
 from edsr_runtime.command import EdsrCommand
 from edsr_runtime.errors import DataError
@@ -29,8 +31,17 @@ DOCUMENTS = ("README.md", "benchmarks/README.md", "runtime/edsr_runtime/models/e
 MARK = re.compile(r"<!-- table: (?P<table>[\w-]+), from: (?P<file>\S+) -->\n(?P<rows>(?:\n?(?:\|.*\n)+)?)")
 
 _SPEED = ("torch-eager-fp32", "auto", "openvino-fp32", "onnxruntime", "auto-no-collapse")
+"""At every scale but the largest, where all candidates are shown."""
 _QUALITY = ("torch-eager-fp32", "openvino-bf16", "openvino-fp32", "onnxruntime", "openvino-fp32-ensemble")
 """The candidates that documents show; all are in the result."""
+_AS_REPORTED: dict[str, tuple[str, Callable[[Result], Section]]] = {
+    "offline": ("offline", offline),
+    "encode": ("encode", encode),
+    "startup": ("startup", startup),
+    "seams": ("seams", seams),
+    **{f"scaling-{what}": ("scaling", scaling) for what in ("picture", "tile", "batch", "threads", "in-flight")},
+}
+"""Tables of the report that documents show as they are: of which measurement, and who makes them."""
 
 
 @click.command(cls=EdsrCommand)
@@ -117,22 +128,31 @@ def _in_project(source: Path) -> Path:
 
 def _speed(section: Result) -> Table:
     rows = []
+    largest = max(case["scale"] for case in section["cases"])
     for case in section["cases"]:
-        for row in (row for wanted in _SPEED for row in case["rows"] if row["name"] == wanted):
+        everything = [row for row in case["rows"] if row["kind"] != "null"]
+        few = [row for wanted in _SPEED for row in everything if row["name"] == wanted]
+        for row in everything if case["scale"] == largest else few:
+            share = row.get("share_of_ceiling")
             rows.append(
                 (
                     f"x{case['scale']}",
                     shown(row["name"]),
                     number(row["latency_ms"]["p50"], ".1f"),
                     number(row["latency_ms"]["p90"], ".1f"),
+                    optional(row["latency_ms"].get("p99"), ".1f"),
                     spread(row["times_torch"], 2),
                     optional(row["gflops"], ",.0f"),
+                    optional(share, ".0%") if row.get("is_valid", True) else "**invalid: above it**",
                     optional(row["max_difference"], "d"),
                     optional(row["changed_share"], ".1%"),
                 )
             )
-    header = ("scale", "", "ms, median", "90 %", "times PyTorch", "GFLOP/s", "largest difference", "changed samples")
-    return Table("speed", "Speed", header, "llrrrrrr", rows)
+    header = (
+        *("scale", "", "ms, 50 %", "90 %", "99 %", "times PyTorch", "GFLOP/s", "of the ceiling"),
+        *("largest difference", "changed samples"),
+    )
+    return Table("speed", "Speed", header, "llrrrrrrrr", rows)
 
 
 def _quality(section: Result) -> Table:
@@ -158,12 +178,17 @@ def _sets(protocol: str, section: Result) -> Table:
     return Table(f"sets-{protocol}", f"Sets, `{protocol}`", header, "llrr", rows)
 
 
+def _as_reported(make: Callable[[Result], Section], name: str, section: Result) -> Table:
+    return next(table for table in make(section).tables if table.id == name)
+
+
 TABLES: dict[str, Callable[[Result], Table]] = {
     "speed": _speed,
     "quality": _quality,
     **{f"sets-{protocol}": partial(_sets, protocol) for protocol in PROTOCOLS},
     "field": networks,
     "field-latency": run_times,
+    **{name: partial(_as_reported, make, name) for name, (_, make) in _AS_REPORTED.items()},
 }
 _NEEDS = {
     "speed": "latency",
@@ -171,6 +196,7 @@ _NEEDS = {
     **dict.fromkeys((f"sets-{protocol}" for protocol in PROTOCOLS), "quality"),
     "field": "field",
     "field-latency": "field-latency",
+    **{name: section for name, (section, _) in _AS_REPORTED.items()},
 }
 
 if __name__ == "__main__":

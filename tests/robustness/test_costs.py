@@ -41,5 +41,5 @@ def test_what_the_sandbox_costs(record_property: Callable[[str, object], None]) 
     found = measured("measure_sandbox.py")
     record_property("sandbox", found)
     assert set(found) == {"256x256", "1080x1920", "4000x6000", "start_ms"}
-    assert found.pop("start_ms") > 0
-    assert all(size["sandbox_ms"] > 0 for size in found.values())
+    assert found["start_ms"] > 0
+    assert all(size["sandbox_ms"] > 0 for name, size in found.items() if name != "start_ms")
