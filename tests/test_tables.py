@@ -34,7 +34,7 @@ def test_tables_can_be_made_of_another_file(tmp_path: Path) -> None:
     text = "before\n<!-- table: speed, from: old.json -->\n| stale |\n\nafter\n"
     new = with_tables(text, tmp_path / "new.json")
     assert new.startswith(f"before\n<!-- table: speed, from: {(tmp_path / 'new.json').as_posix()} -->\n| scale |")
-    assert "| x4 | edsr-toolkit, auto | 80.0 | 88.0 | 25.00 (22.50 to 27.50) | 640 | 1 | 2.1% |\n" in new
+    assert "| x4 | edsr-toolkit, auto | 80.0 | 88.0 | 96.0 | 25.00 (22.50 to 27.50) | 640 | 50% | 1 | 2.1% |\n" in new
     assert new.endswith("|\n\nafter\n")
     assert "stale" not in new
 
