@@ -315,7 +315,7 @@ class _Check:
         out, into, *kernel = weights.shape
         pads = node.numbers.get(b"pads") or [0, 0, 0, 0]
         if len(pads) != 4 or any(
-            before + after >= max(1, side) for before, after, side in zip(pads, pads[2:], kernel, strict=False)
+            before + after >= max(1, side) for before, after, side in zip(pads[:2], pads[2:], kernel, strict=True)
         ):
             raise _RefusedError(f"its operator Conv of {_shape(kernel)} has pads of {_shape(pads)}")
         groups = max(1, (node.numbers.get(b"group") or [1])[0])

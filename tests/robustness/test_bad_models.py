@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import safetensors
 import safetensors.torch
 import torch
 
@@ -136,6 +137,19 @@ def test_names_in_an_archive_lead_nowhere(tmp_path: Path, name: str) -> None:
     except CheckpointError as err:
         assert "\n" not in str(err)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_path_beside_a_sound_description_in_safetensors_metadata_is_refused(tmp_path: Path) -> None:
+    sound_safetensors(tmp_path)
+    path = tmp_path / "sound.safetensors"
+    with safetensors.safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    weights = safetensors.torch.load_file(path)
+    safetensors.torch.save_file(weights, path, {**metadata, "format": "pt"})
+    assert load_network(path).config.n_feats == 4  # as others would save it again
+    safetensors.torch.save_file(weights, path, {**metadata, "../path": "../../etc/passwd"})
+    with pytest.raises(CheckpointError, match=r"its metadata has '\.\./path', which no file of ours has"):
+        load_network(path)
 
 
 @pytest.mark.parametrize("text", ["../../../etc/passwd", '{"file": "/etc/passwd"}', "x" * 1_000_000, "\ud800", "{}"])

@@ -20,7 +20,7 @@ from edsr_runtime.zoo import model_path
 
 SMALL_HW = (32, 32)
 WARM_UP = 0.1
-"""Share of the pictures before which memory is not looked at: caches and arenas fill."""
+"""As many more pictures, in proportion, come first and do not count: caches and arenas fill."""
 
 
 class Watch:
@@ -58,7 +58,8 @@ def slope(values: Sequence[float]) -> tuple[float, float]:
 
 
 def phase(folder: Path, name: str, hw: tuple[int, int], count: int, upscaler: Upscaler) -> dict[str, Any]:
-    """``count`` pictures of one size."""
+    """``count`` pictures of one size, after some that do not count."""
+    before = max(1, int(WARM_UP * count))
     rng = np.random.default_rng(count)
     sources = [folder / name / f"{number}.png" for number in range(min(count, 50))]
     sources[0].parent.mkdir(parents=True)
@@ -67,18 +68,17 @@ def phase(folder: Path, name: str, hw: tuple[int, int], count: int, upscaler: Up
     (job, *_) = plan_work(sources, f"{folder / 'out'}/", overwrite=True).jobs
     jobs = [
         Job(sources[number % len(sources)], folder / "out" / f"{number % 100}.png", "png", job.size_bytes, True)
-        for number in range(count)
+        for number in range(before + count)
     ]
     watch = Watch()
-    start = time.perf_counter()
     upscale_files(jobs, upscaler, Options(receipts=True), watch)
-    times = np.diff([start, *(at for at, _, _ in watch.samples)])
+    times = np.diff([at for at, _, _ in watch.samples])[before - 1 :]
     tenth = max(1, count // 10)
-    settled = watch.samples[int(WARM_UP * count) :]
+    settled = watch.samples[before:]
     memory, confidence = slope([resident for _, resident, _ in settled])
     files, _ = slope([float(files) for _, _, files in settled])
     return {
-        "pictures": count,
+        "pictures": len(settled),
         "height": hw[0],
         "width": hw[1],
         "errors": watch.errors,
@@ -89,7 +89,7 @@ def phase(folder: Path, name: str, hw: tuple[int, int], count: int, upscaler: Up
         "descriptors_slope_per_picture": files,
         "descriptors_first": settled[0][2],
         "descriptors_last": settled[-1][2],
-        "last_tenth_took_times_first": float(times[-tenth:].mean() / times[tenth : 2 * tenth].mean()),
+        "last_tenth_took_times_first": float(times[-tenth:].mean() / times[:tenth].mean()),
         "seconds": float(times.sum()),
     }
 

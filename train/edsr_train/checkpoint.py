@@ -173,6 +173,8 @@ def _own_description(contents: Contents) -> dict[str, Any] | None:
             raise CheckpointError(f"its metadata is damaged ({err})") from err
         if not isinstance(described, dict):
             raise CheckpointError("its metadata is damaged (no JSON object)")
+        if foreign := sorted(set(contents.metadata) - {FORMAT, _SUM, "format"}):  # which others write: "pt"
+            raise CheckpointError(f"its metadata has {foreign[0]!r}, which no file of ours has. Save it again")
         tensors = _tensors_only(contents.value)
         if contents.metadata.get(_SUM) not in (None, _checksum(contents.metadata[FORMAT], tensors)):
             raise CheckpointError("its checksum is not that of what is in it. The file is damaged: copy it again")

@@ -166,6 +166,41 @@ def test_a_builder_that_was_killed_blocks_nobody(tmp_path: Path) -> None:
         pass
 
 
+def test_two_commands_on_one_cache_build_once(folder: Path) -> None:
+    path = make_private(folder) / "a.engine"
+    code = f"""
+import pathlib, time
+from edsr_runtime.trt.cache import find_intact, locked
+from edsr_runtime.trt.engine_file import write_engine_file
+from engine_stand_ins import ENGINE, description
+path = pathlib.Path({str(path)!r})
+print("ready", flush=True)
+input()
+with locked(path):
+    if find_intact(path) is None:
+        time.sleep(0.3)
+        write_engine_file(path, ENGINE, description())
+        print("built")
+"""
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    commands = [
+        subprocess.Popen(
+            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env
+        )
+        for _ in range(2)
+    ]
+    for command in commands:
+        assert command.stdout is not None and command.stdout.readline() == "ready\n"
+    for command in commands:
+        assert command.stdin is not None
+        command.stdin.write("go\n")
+        command.stdin.flush()
+    said = [command.communicate(timeout=60)[0] for command in commands]
+    assert [command.returncode for command in commands] == [0, 0]
+    assert sorted(said) == ["", "built\n"]
+    assert find_intact(path) == description()
+
+
 def test_many_builders_build_once(folder: Path) -> None:
     builds = []
     path = make_private(folder) / "a.engine"
