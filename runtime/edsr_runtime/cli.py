@@ -347,7 +347,7 @@ def _do(job: "KeptJob", model: ModelOptions, verbose: bool) -> None:
         if verbose:
             _say(show_stages(seconds))
     if failures:
-        click.echo(printable_lines(list_failures(failures, total)), err=True)
+        _say_lines(list_failures(failures, total))
         if selection.failed:
             _say(f"{len(selection.failed)} of them failed in an earlier run; --retry-failed tries them again")
         raise SystemExit(EXIT_SOME_FAILED)
@@ -395,7 +395,7 @@ def _describe(work: "Work", how: "JobOptions", model: ModelOptions, options: "Op
             except PICTURE_ERRORS as err:
                 failures.append((job, str(err)))
     if failures:
-        click.echo(printable_lines(list_failures(failures, len(selection.todo) + len(selection.failed))), err=True)
+        _say_lines(list_failures(failures, len(selection.todo) + len(selection.failed)))
         raise SystemExit(EXIT_SOME_FAILED)
 
 
@@ -494,6 +494,11 @@ def _some(paths: "Sequence[Path]") -> str:
 def _say(text: str) -> None:
     """One line; what comes from file names cannot make it two."""
     click.echo(printable(text), err=True)
+
+
+def _say_lines(text: str) -> None:
+    """Several, of names that were made printable already."""
+    click.echo(printable_lines(text), err=True)
 
 
 def _echo(text: str) -> None:

@@ -16,13 +16,11 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-TARGET = HERE / "target.py"
+sys.path.insert(0, str(ROOT / "tests" / "support"))
+
+from fuzz_targets import TARGET, names  # noqa: E402
+
 MAX_INPUT_BYTES = 20_000
-
-
-def names() -> list[str]:
-    """Of the targets, without importing them."""
-    return re.findall(r'^    "(\w+)": \(', TARGET.read_text(), flags=re.MULTILINE)
 
 
 def main() -> int:

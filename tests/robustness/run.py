@@ -9,7 +9,6 @@ import argparse
 import importlib.metadata
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "runtime"), str(ROOT / "tests" / "support")]
 
+import fuzz_targets  # noqa: E402
 import survival_table as table  # noqa: E402
 from benchmarks import machine as machines  # noqa: E402
 
@@ -39,8 +39,7 @@ PARTS: dict[str, tuple[str, ...]] = {
 """What pytest is given for each, seen from this folder."""
 FUZZ = "fuzz"
 """As many parts as there are parsers, an hour in all: only where they are asked for."""
-TARGET = ROOT / "tests" / "fuzz" / "target.py"
-FUZZ_PARTS = {f"{FUZZ} {name}": name for name in re.findall(r'^    "(\w+)": \(', TARGET.read_text(), re.MULTILINE)}
+FUZZ_PARTS = {f"{FUZZ} {name}": name for name in fuzz_targets.names()}
 _WITH_DAEMONS = ("ray",)
 """Parts whose processes are nobody's children, and would be taken for others."""
 

@@ -86,7 +86,7 @@ class EngineDescription:
         """With the contract as its file has it, and a checksum of it all."""
         data = dataclasses.asdict(self)
         data["contract"] = json.loads(self.contract.to_json())
-        return json.dumps({"schema": SCHEMA, "sha256": _checksum(data), **data}, indent=1, allow_nan=False) + "\n"
+        return json.dumps({"schema": SCHEMA, "sha256": checksum(data), **data}, indent=1, allow_nan=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str, origin: str) -> "EngineDescription":
@@ -101,7 +101,7 @@ class EngineDescription:
             raise ModelFileError(f"{origin}: not JSON ({err}). Build the engine again.") from err
         if not isinstance(data, dict) or data.pop("schema", None) != SCHEMA:
             raise ModelFileError(f"{origin}: not of schema {SCHEMA}. Build the engine again.")
-        if data.pop("sha256", None) != _checksum(data):
+        if data.pop("sha256", None) != checksum(data):
             raise ModelFileError(f"{origin}: its checksum is not that of what is in it. Build the engine again.")
         description = _from_plain(cls, data, origin)
         assert isinstance(description, cls)
@@ -130,7 +130,7 @@ class EngineDescription:
         return shlex.join(words)
 
 
-def _checksum(data: dict[str, Any]) -> str:
+def checksum(data: dict[str, Any]) -> str:
     """Of a description as plain types: a bit that flipped in the contract would give another picture."""
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
