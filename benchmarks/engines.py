@@ -4,11 +4,15 @@ What is looked at is whether it builds, in what precision, how large it becomes,
 foretold is from what TensorRT-RTX reports. Weights are random: none of this depends on them.
 """
 
+import concurrent.futures
 import dataclasses
 import itertools
+import multiprocessing
+import os
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -112,7 +116,7 @@ def build(variant: Variant, folder: Path, batch: int, tile: int) -> Build:
 
     Args:
         variant: which.
-        folder: for its checkpoint, which others may share.
+        folder: for its checkpoint, which others may share that are built after it.
         batch: tiles at once.
         tile: their side, LR pixels.
 
@@ -200,13 +204,20 @@ def key(variant: dict[str, Any]) -> tuple[Any, ...]:
 @click.option("--all", "everything", is_flag=True, help="FP32, uint8 and the self-ensemble too: hours.")
 @click.option("--tile", type=click.IntRange(min=16), default=128, show_default=True, help="Side, LR pixels.")
 @click.option("--batch", type=click.IntRange(min=1), default=8, show_default=True, help="Tiles at once.")
+@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Engines built side by side.")
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
     help="JSON file; what it has is not built again. Default: benchmarks/results/MACHINE-DATE-engines.json.",
 )
 def main(
-    names: tuple[str, ...], scales: tuple[str, ...], everything: bool, tile: int, batch: int, output: Path | None
+    names: tuple[str, ...],
+    scales: tuple[str, ...],
+    everything: bool,
+    tile: int,
+    batch: int,
+    jobs: int,
+    output: Path | None,
 ) -> None:
     """Build engines of the paper's networks, and compare their memory with what was foretold.
 
@@ -221,16 +232,44 @@ def main(
     done = [Variant(**b["variant"]) for b in result["builds"] if b["size"] == [batch, tile, tile]]
     kept = sum(variant in done for variant in wanted)
     click.echo(f"{kept} of {len(wanted)} engines are in {output}; stopped, it goes on with --output {output}", err=True)
+    missing = [variant for variant in wanted if variant not in done]
+    everything_there_is = variants(tuple(NETWORKS), SCALES, everything=True)
     with tempfile.TemporaryDirectory(prefix="edsr-engines-") as folder:
-        for variant in wanted:
-            if variant in done:
-                continue
-            built = build(variant, Path(folder), batch, tile)
-            click.echo(f"{variant}: {built.activations / 1e6:,.0f} MB of activations", err=True)
+        for built in _build_all(missing, Path(folder), batch, tile, jobs):
+            click.echo(f"{built.variant}: {built.activations / 1e6:,.0f} MB of activations", err=True)
             result["builds"].append(dataclasses.asdict(built))
+            result["builds"].sort(key=lambda b: everything_there_is.index(Variant(**b["variant"])))
             write_result(output, result)
     click.echo(render(result["builds"]))
     click.echo(f"written to {output}", err=True)
+
+
+def _build_all(wanted: list[Variant], folder: Path, batch: int, tile: int, jobs: int) -> Iterator[Build]:
+    """Each as soon as it is built; ``jobs`` processes build, since tracing a network takes one core for minutes."""
+    if jobs == 1:
+        yield from (build(variant, folder, batch, tile) for variant in wanted)
+        return
+    spawn = multiprocessing.get_context("spawn")
+    threads = max(1, len(os.sched_getaffinity(0)) // jobs)
+    with concurrent.futures.ProcessPoolExecutor(jobs, spawn, _begin, (threads,)) as pool:
+        building = [pool.submit(_build_apart, variant, folder, batch, tile) for variant in wanted]
+        try:
+            for one in concurrent.futures.as_completed(building):
+                yield one.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _begin(threads: int) -> None:
+    import torch
+
+    torch.set_num_threads(threads)
+
+
+def _build_apart(variant: Variant, folder: Path, batch: int, tile: int) -> Build:
+    own = folder / str(os.getpid())
+    own.mkdir(exist_ok=True)
+    return build(variant, own, batch, tile)
 
 
 def _check_same(result: dict[str, Any], machine: machines.Machine, output: Path) -> None:

@@ -75,6 +75,15 @@ def test_what_was_built_before_it_was_stopped_is_kept(tmp_path: Path, monkeypatc
     assert done == variants(("mdsr",), SCALES, everything=False)[2:4], "it goes on where it was"
 
 
+@pytest.mark.slow
+def test_two_are_built_side_by_side(tmp_path: Path) -> None:
+    words = ["--network", "edsr-baseline", "--scale", "2", "--tile", "64", "--batch", "1", "--jobs", "2"]
+    done = CliRunner().invoke(main, [*words, "--output", str(tmp_path / "engines.json")], catch_exceptions=False)
+    assert done.exit_code == 0, done.stderr
+    builds = read_result(tmp_path / "engines.json")["builds"]
+    assert [b["variant"]["collapse_tail"] for b in builds] == [False, True], "in the order of the matrix"
+
+
 def test_the_table_says_how_far_the_memory_falls_and_what_was_not_foretold() -> None:
     variant = {"network": "edsr", "scale": 4, "precision": "fp16", "io": "float", "self_ensemble": False}
     base = {"size": [8, 256, 256], "predicted_at_least": 9_000_000, "predicted_at_most": 9_400_000, "weights": 1e6}
