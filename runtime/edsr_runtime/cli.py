@@ -85,6 +85,7 @@ class ModelOptions:
 
 
 @click.command(cls=EdsrCommand)
+@click.argument("more_inputs", nargs=-1, type=click.Path(path_type=Path), metavar="[IN]...")
 @click.option(
     "-i",
     "--input",
@@ -92,7 +93,7 @@ class ModelOptions:
     type=click.Path(path_type=Path),
     multiple=True,
     metavar="IN",
-    help="A picture or a folder; may be repeated.",
+    help="A picture or a folder; may be repeated, and left out before names that stand alone (*.jpg).",
 )
 @click.option(
     "-o", "--output", metavar="OUT", help="A file, for a single picture (its suffix decides the format), or a folder."
@@ -206,6 +207,7 @@ class ModelOptions:
 @click.option("-v", "--verbose", is_flag=True, help="A line per picture, and where the time went.")
 @version_option
 def main(
+    more_inputs: tuple[Path, ...],
     inputs: tuple[Path, ...],
     output: str | None,
     scale: int | None,
@@ -248,6 +250,7 @@ def main(
     \b
     edsr-upscale -i photo.jpg -o photo_x4.png -s 4
     edsr-upscale -i photos -o large -s 2 --recursive -f keep
+    edsr-upscale -o large/ -s 4 *.jpg
     edsr-upscale -i photo.png -o large/ -m my_x3.onnx
     edsr-upscale -i photos -o large -s 4 --backend tensorrt --build --gpus 0,1
     edsr-upscale -i photos -o large -s 4 --resume
@@ -255,6 +258,7 @@ def main(
     if list_models:
         _list_models()
         return
+    inputs += more_inputs
     if not inputs or not output:
         raise click.UsageError("Missing option '-i'." if not inputs else "Missing option '-o'.")
     if name is not None and model is not None:

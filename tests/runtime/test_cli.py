@@ -100,6 +100,15 @@ def test_a_folder_keeps_its_structure_its_formats_and_its_kinds(tiny_model: Path
     }
 
 
+def test_pictures_are_named_with_and_without_the_option(tiny_model: Path) -> None:
+    for name in ("a.png", "b.png", "c.jpg"):
+        put(name)
+    done = with_model(tiny_model, "-i", "c.jpg", "-o", "large/", "a.png", "b.png")
+    assert done.exit_code == 0, done.stderr
+    assert files_in("large") == ["a.png", "b.png", "c.png"]
+    assert "[IN]..." in run("--help").stdout.splitlines()[0]
+
+
 def test_quality_is_that_of_the_file(tiny_model: Path) -> None:
     put("a.png")
     for quality in (20, 90):
