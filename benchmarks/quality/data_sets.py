@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from benchmarks.quality.published import FULL_SETS
+from benchmarks.quality.published import FULL_SETS, RGB_SETS
 from benchmarks.settings import Settings
 from edsr_runtime.errors import DataError
 from edsr_runtime.metrics import PROTOCOLS, Protocol
@@ -15,7 +15,6 @@ from edsr_train.data.pictures import Pair, is_picture
 from edsr_train.data.sets import benchmark_pairs
 
 _GATHERED = "benchmark"
-_RGB_SETS = "DIV2K"  # names that start so are measured on RGB, as in the challenges
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class BenchmarkSet:
     @property
     def protocol(self) -> Protocol:
         """How it is measured in papers."""
-        return PROTOCOLS["paper-div2k" if self.name.upper().startswith(_RGB_SETS) else "paper-y"]
+        return PROTOCOLS["paper-div2k" if self.name.upper().startswith(RGB_SETS) else "paper-y"]
 
     def shown(self, pictures: int) -> str:
         """Its name, or how many of its pictures there are if some are missing."""

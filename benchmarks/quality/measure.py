@@ -17,7 +17,7 @@ from benchmarks.peers.registry import PEERS, TORCH_EAGER, start_peer
 from benchmarks.peers.torch_eager import TorchEager
 from benchmarks.pictures import Rgb
 from benchmarks.quality.data_sets import BenchmarkSet, find_sets
-from benchmarks.quality.published import FULL_SETS, published_scores
+from benchmarks.quality.published import published_scores
 from benchmarks.quality.tally import Tally
 from benchmarks.targets import Target, at_least, at_most
 from edsr_runtime.contract import read_contract
@@ -233,8 +233,8 @@ def _case(context: Context, model: _Model, each: BenchmarkSet, pairs: list[Pair]
         descriptions = {TorchEager.name: reference.description}
         descriptions |= {candidate.name: candidate.description for candidate in candidates}
     rows = [_row(name, description, tallies[name]) for name, description in descriptions.items()]
-    whole = FULL_SETS.get(each.name) == len(pairs) and context.settings.quality_side is None
-    published = published_scores(each.name, scale) if whole else {}
+    names = [pair.name for pair in pairs]
+    published = published_scores(each.name, scale, names) if context.settings.quality_side is None else {}
     bicubic = tallies["bicubic"]
     return QualityCase(
         model.name,
@@ -242,7 +242,7 @@ def _case(context: Context, model: _Model, each: BenchmarkSet, pairs: list[Pair]
         model.is_shipped,
         each.shown(len(pairs)),
         len(pairs),
-        each.gray_files(pair.name for pair in pairs),
+        each.gray_files(names),
         protocol.id,
         TorchEager.name,
         bicubic.psnr_db,

@@ -1,9 +1,11 @@
-"""PSNR and SSIM that were published, under the protocol ``paper-y`` (Set5 to Urban100) and on whole sets.
+"""PSNR and SSIM that were published: under ``paper-y`` on whole sets, under ``paper-div2k`` on ten pictures of DIV2K.
 
-Source: Lim et al., arXiv:1707.02921, tables 3 (EDSR, MDSR and what they were compared with) and, for EDSR-baseline, the
-README of EDSR-PyTorch; LESRCNN: Tian et al., Knowledge-Based Systems 2020. All were trained on other data than ours.
+Source: Lim et al., arXiv:1707.02921, tables 2 and 3 (EDSR, MDSR and what they were compared with) and, for
+EDSR-baseline under ``paper-y``, the README of EDSR-PyTorch; LESRCNN: Tian et al., Knowledge-Based Systems 2020. All were
+trained on other data than ours.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 
@@ -64,15 +66,51 @@ _ELSEWHERE = {
     ("Set5", 4): {"EDSR-baseline": Score(32.09, None), "LESRCNN": Score(31.88, None)},
 }
 
+_DIV2K_METHODS = (
+    *("bicubic", "A+", "SRCNN", "VDSR"),
+    *("SRResNet", "EDSR-baseline", "MDSR-baseline", "EDSR", "MDSR", "EDSR+", "MDSR+"),
+)
+# The first four are of table 3, the others of table 2, where SRResNet is that with L1 loss.
+_DIV2K = {
+    2: (
+        "31.01/0.9393 32.89/0.9570 33.05/0.9581 33.66/0.9625 "
+        "34.44/0.9665 34.55/0.9671 34.60/0.9673 35.03/0.9695 34.96/0.9692 35.12/0.9699 35.05/0.9696"
+    ),
+    3: (
+        "28.22/0.8906 29.50/0.9116 29.64/0.9138 30.09/0.9208 "
+        "30.85/0.9292 30.90/0.9298 30.91/0.9298 31.26/0.9340 31.25/0.9338 31.39/0.9351 31.36/0.9346"
+    ),
+    4: (
+        "26.66/0.8521 27.70/0.8736 27.78/0.8753 28.17/0.8841 "
+        "28.92/0.8961 28.94/0.8963 28.95/0.8962 29.25/0.9017 29.26/0.9016 29.38/0.9032 29.36/0.9029"
+    ),
+}
+_OF_DIV2K = {f"{number:04}" for number in range(801, 811)}
+"""The pictures that the paper took."""
+
+RGB_SETS = "DIV2K"
+"""Names that start so are measured on RGB, as in the challenges."""
 FULL_SETS = {"Set5": 5, "Set14": 14, "B100": 100, "Urban100": 100}
 """How many pictures a set has: a mean over fewer of them is no number of the set."""
 
 
-def published_scores(set_name: str, scale: int) -> dict[str, Score]:
-    """By method; empty where nothing was published."""
-    found = {}
-    if (set_name, scale) in _TABLE_3:
-        for method, text in zip(_METHODS, _TABLE_3[set_name, scale].split(), strict=True):
-            psnr, _, ssim = text.partition("/")
-            found[method] = Score(float(psnr), float(ssim))
-    return found | _ELSEWHERE.get((set_name, scale), {})
+def published_scores(set_name: str, scale: int, pictures: Collection[str]) -> dict[str, Score]:
+    """By method; empty where nothing was published.
+
+    Args:
+        set_name: one that papers use; for DIV2K, whatever starts so.
+        scale: of the LR pictures.
+        pictures: names of those that are measured: the whole set, or 0801 to 0810 of DIV2K.
+    """
+    if set_name.upper().startswith(RGB_SETS):
+        return _scores(_DIV2K_METHODS, _DIV2K.get(scale) if set(pictures) == _OF_DIV2K else None)
+    if FULL_SETS.get(set_name) != len(pictures):
+        return {}
+    return _scores(_METHODS, _TABLE_3.get((set_name, scale))) | _ELSEWHERE.get((set_name, scale), {})
+
+
+def _scores(methods: tuple[str, ...], row: str | None) -> dict[str, Score]:
+    pairs = [] if row is None else [text.partition("/") for text in row.split()]
+    return (
+        {method: Score(float(p), float(s)) for method, (p, _, s) in zip(methods, pairs, strict=True)} if pairs else {}
+    )
