@@ -1,8 +1,8 @@
 """PSNR and SSIM that were published: under ``paper-y`` on whole sets, under ``paper-div2k`` on ten pictures of DIV2K.
 
 Source: Lim et al., arXiv:1707.02921, tables 2 and 3 (EDSR, MDSR and what they were compared with) and, for
-EDSR-baseline under ``paper-y``, the README of EDSR-PyTorch; LESRCNN: Tian et al., Knowledge-Based Systems 2020. All were
-trained on other data than ours.
+EDSR-baseline under ``paper-y``, the README of EDSR-PyTorch; LESRCNN: Tian et al., Knowledge-Based Systems 2020. All
+were trained on other data than ours.
 """
 
 from collections.abc import Collection
