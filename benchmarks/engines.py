@@ -193,6 +193,37 @@ def render(builds: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def summarise(builds: list[dict[str, Any]]) -> str:
+    """A line for every network, precision, and with and without the ensemble, over scales, I/O and tails."""
+    lines = [
+        "| engines | built | largest difference, grey levels | memory / foretold at most | uncollapsed / collapsed |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    whole = {key(b["variant"]): b["activations"] for b in builds if not b["variant"]["collapse_tail"]}
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for b in builds:
+        variant = b["variant"]
+        name = f"{variant['network']} {variant['precision']}" + (" ensemble" if variant["self_ensemble"] else "")
+        groups.setdefault(name, []).append(b)
+    for name, group in groups.items():
+        floats = [b["parity"] for b in group if b["variant"]["io"] == "float"]  # rounding hides that of the others
+        shares = [b["activations"] / b["predicted_at_most"] for b in group]
+        falls = [
+            whole[key(b["variant"])] / b["activations"]
+            for b in group
+            if b["variant"]["collapse_tail"] and key(b["variant"]) in whole
+        ]
+        cells = [
+            name,
+            str(len(group)),
+            f"{max(floats):.2g}" if floats else "",
+            f"{min(shares):.2f} to {max(shares):.2f}",
+            f"{min(falls):.1f} to {max(falls):.1f}" if falls else "",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def key(variant: dict[str, Any]) -> tuple[Any, ...]:
     """The same for both forms of the tail."""
     return tuple(value for name, value in variant.items() if name != "collapse_tail")
@@ -241,6 +272,8 @@ def main(
             result["builds"].sort(key=lambda b: everything_there_is.index(Variant(**b["variant"])))
             write_result(output, result)
     click.echo(render(result["builds"]))
+    if everything:
+        click.echo("\n" + summarise(result["builds"]))
     click.echo(f"written to {output}", err=True)
 
 

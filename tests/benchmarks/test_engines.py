@@ -3,12 +3,13 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
 from benchmarks import engines
-from benchmarks.engines import NETWORKS, SCALES, Build, Network, Variant, build, main, render, variants
+from benchmarks.engines import NETWORKS, SCALES, Build, Network, Variant, build, main, render, summarise, variants
 from benchmarks.result_file import read_result
 from edsr_runtime.errors import EdsrError
 from edsr_runtime.trt.flavour import load_flavour
@@ -98,13 +99,35 @@ def test_the_table_says_how_far_the_memory_falls_and_what_was_not_foretold() -> 
     ]
 
 
-def test_the_table_in_the_document_is_what_was_measured() -> None:
-    (table,) = re.finditer(
-        r"<!-- from: (\S+engines\.json) -->\n((?:\|.*\n)+)", (ROOT / "runtime/TENSORRT.md").read_text()
-    )
-    result = read_result(ROOT / table[1])
-    assert table[2].splitlines() == render(result["builds"]).splitlines()
+def test_the_summary_has_a_line_for_every_kind() -> None:
+    variant = {"network": "edsr", "scale": 4, "precision": "fp16", "io": "float", "self_ensemble": False}
+    base = {"parity": 0.02, "predicted_at_most": 10}
+    builds = [
+        {**base, "variant": {**variant, "collapse_tail": False}, "activations": 40},
+        {**base, "variant": {**variant, "collapse_tail": True}, "activations": 8, "parity": 0.03},
+        {**base, "variant": {**variant, "io": "uint8", "collapse_tail": True}, "activations": 9, "parity": 0.5},
+        {**base, "variant": {**variant, "self_ensemble": True, "collapse_tail": True}, "activations": 12},
+    ]
+    assert summarise(builds).splitlines()[2:] == [
+        "| edsr fp16 | 3 | 0.03 | 0.80 to 4.00 | 5.0 to 5.0 |",
+        "| edsr fp16 ensemble | 1 | 0.02 | 1.20 to 1.20 |  |",
+    ]
+
+
+def _tables_from(kind: str) -> list[tuple[dict[str, Any], list[str]]]:
+    """Results and the rows that the document says come from them."""
+    text = (ROOT / "runtime/TENSORRT.md").read_text()
+    tables = re.finditer(rf"<!-- from: (\S+-{kind}\.json) -->\n((?:\|.*\n)+)", text)
+    return [(read_result(ROOT / table[1]), table[2].splitlines()) for table in tables]
+
+
+def test_the_tables_in_the_document_are_what_was_measured() -> None:
+    ((result, rows),) = _tables_from("engines")
+    assert rows == render(result["builds"]).splitlines()
     assert all(built["foretold"] for built in result["builds"])
+    ((result, rows),) = _tables_from("engines-all")
+    assert rows == summarise(result["builds"]).splitlines()
+    assert {Variant(**built["variant"]) for built in result["builds"]} == set(variants(tuple(NETWORKS), SCALES, True))
 
 
 @pytest.mark.slow
