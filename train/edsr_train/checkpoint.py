@@ -106,12 +106,22 @@ def save_checkpoint(path: Path, network: SuperResolutionNetwork, extra: Mapping[
                 torch.save({**described, "state_dict": state}, file)
             else:
                 text = json.dumps(described)
-                file.write(safetensors.torch.save(state, {FORMAT: text, _SUM: _checksum(text, state)}))
+                file.write(_in_order(safetensors.torch.save(state, {FORMAT: text, _SUM: _checksum(text, state)})))
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _in_order(content: bytes) -> bytes:
+    """A file of safetensors with its metadata sorted: the library writes them in any order, each time another."""
+    begin = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:begin])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # so that the weights are aligned
+    return len(text).to_bytes(8, "little") + text + content[begin:]
 
 
 def _checksum(description: str, state: Mapping[str, Tensor]) -> str:
