@@ -98,7 +98,6 @@ def test_scale_selects_heads(mdsr_checkpoint: Path, tmp_path: Path) -> None:
 VARIANTS = [
     ExportOptions(precision="fp16"),
     ExportOptions(io="uint8"),
-    ExportOptions(precision="fp16", self_ensemble=True),  # with uint8: tests/runtime/trt/test_build.py
     ExportOptions(precision="fp16", collapse_tail=False),
     ExportOptions(opset=18),
     ExportOptions(opset=25),
