@@ -75,7 +75,10 @@ def _radius(graph: Graph, side: int) -> int:
     for picture_axis, dim in enumerate((rows, columns)):
         axes[dim] = Intervals(everywhere, everywhere, picture_axis)
     known: dict[str, Axes] = {graph.input: tuple(axes)}
+    masks: set[str] = set()  # further outputs, as of Dropout and MaxPool
     for node in graph.nodes:
+        if masks.intersection(node.input):  # which would pass for something made of weights
+            raise _UnknownOperatorError(f"the operator {node.op_type} on a mask or indices")
         inputs = [known[name] for name in node.input if name in known]
         if not inputs:
             continue  # made of weights
@@ -84,6 +87,7 @@ def _radius(graph: Graph, side: int) -> int:
             raise _UnknownOperatorError(f"the operator {node.op_type}")
         results = rule(_Step(graph, node, inputs, tensors))
         known.update(zip(node.output, results, strict=False))
+        masks.update(filter(None, node.output[len(results) :]))
     found = [each for each in known[graph.output] if each is not None]
     return max(_distance(each, side) for each in found)
 

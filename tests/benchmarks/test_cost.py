@@ -218,6 +218,14 @@ def test_what_sees_the_whole_picture_or_is_not_known_has_no_radius_and_says_why(
     assert unknown.unknown == "the receptive radius is unknown: the operator Hardmax"
 
 
+def test_a_mask_beside_a_result_may_be_there_but_is_not_followed() -> None:
+    made = Builder().conv(3, 3).add("Dropout")
+    made.nodes[-1].output.append("mask")
+    assert receptive_radius(made.graph()).radius_px == 1
+    used = made.add("Where", inputs=("mask", made.last, made.last)).graph()
+    assert receptive_radius(used).unknown == "the receptive radius is unknown: the operator Where on a mask or indices"
+
+
 def test_a_file_that_is_not_onnx_or_takes_no_picture_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "broken.onnx"
     path.write_bytes(b"certainly not")

@@ -293,8 +293,8 @@ def _from_plain(hint: Any, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(hint) or (isinstance(hint, type) and hasattr(hint, "_fields")):
         assert isinstance(hint, type)
         hints = typing.get_type_hints(hint)
-        if isinstance(value, list):  # a named tuple
-            value = dict(zip(hints, value, strict=False)) if len(value) == len(hints) else value
+        if isinstance(value, list) and len(value) == len(hints):  # a named tuple
+            value = dict(zip(hints, value, strict=True))
         if not isinstance(value, dict) or set(value) != set(hints):
             raise ModelFileError(f"{where}: expected the fields {', '.join(hints)}. Build the engine again.")
         return hint(**{name: _from_plain(hints[name], value[name], f"{where}, {name}") for name in hints})
