@@ -26,7 +26,11 @@ class TrainConfig:
     patch: int = _option(48, "Side of a training patch, LR pixels.")
     batch: int = _option(16, "Patches per update, over all processes.")
     updates: int = _option(300_000, "Length of the run.")
-    lr: float = _option(1e-4, "Adam's learning rate at its peak.")
+    optimizer: Literal["adam", "muon"] = _option(
+        "adam",
+        "adam: the paper's; muon: kernels of convolutions by Muon, all else by Adam, for a few times fewer updates.",
+    )
+    lr: float = _option(1e-4, "Learning rate at its peak.")
     schedule: Literal["halving", "cosine"] = _option(
         "halving", "Of the learning rate; halving: the paper's; cosine: down to zero at the end."
     )

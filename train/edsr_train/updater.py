@@ -1,9 +1,9 @@
-"""One update of the weights: forward, backward, Adam, and the average; nothing of what is not finite gets into them."""
+"""One update of the weights: forward, backward, optimizer, and the average; nothing of what is not finite gets into them."""
 
 import contextlib
 import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -15,6 +15,7 @@ from edsr_train.compiling import check_compiler, compiler_errors_said
 from edsr_train.config import TrainConfig
 from edsr_train.memory import memory_for
 from edsr_train.models.branch import SuperResolutionNetwork
+from edsr_train.muon import Muon
 from edsr_train.processes import Processes
 from edsr_train.tf32 import tf32
 
@@ -25,6 +26,8 @@ _CRITERIA: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 _AUTOCAST = {"fp32": None, "tf32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 _TF32_CAPABILITY = (8, 0)  # Ampere
+_KERNEL_DIMENSIONS = 4  # of a convolution
+_MOMENTS = {"optimizer": ("exp_avg", "exp_avg_sq"), "muon": ("momentum",)}
 # The loss is scaled by 2^16 at first, and by half of it after every overflow. Gradients that overflow even here are
 # those of a run that diverged.
 _SMALLEST_SCALE = 2.0**-14
@@ -42,7 +45,7 @@ class Step(NamedTuple):
 
 
 class Updater:
-    """Holds what an update changes: weights, Adam's moments, the scale of the loss, the averaged weights."""
+    """Holds what an update changes: weights, the optimizers' moments, the scale of the loss, the averaged weights."""
 
     def __init__(self, network: SuperResolutionNetwork, config: TrainConfig, processes: Processes) -> None:
         """Move ``network`` to the device of ``processes`` and train it in place.
@@ -59,7 +62,7 @@ class Updater:
         self._averaged = copy.deepcopy(network).requires_grad_(False) if config.ema else None
         self._trained = [p for p in network.parameters() if p.requires_grad]
         self._forward = processes.share(_AtScale(network, config.compile), has_unused=len(network.scales) > 1)
-        self._optimizer = torch.optim.Adam(self._trained, lr=config.lr, betas=(0.9, 0.999), eps=1e-8, fused=True)
+        self._optimizers = _optimizers(self._trained, config)
         self._scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
         self._criterion = _CRITERIA[config.loss]
 
@@ -89,8 +92,9 @@ class Updater:
 
     def _update(self, number: int, lr: Tensor, hr: Tensor, scale: int) -> Step:
         config = self._config
-        for group in self._optimizer.param_groups:
-            group["lr"] = config.lr_at(number)
+        for optimizer in self._optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] = config.lr_at(number)
         if config.channels_last:
             lr = lr.contiguous(memory_format=torch.channels_last)
         dtype = _AUTOCAST[config.precision]
@@ -98,9 +102,10 @@ class Updater:
             with torch.autocast(lr.device.type, dtype, enabled=dtype is not None):
                 sr = self._forward(lr, scale)
             loss = self._criterion(sr.float(), hr)
-            self._optimizer.zero_grad(set_to_none=True)
+            self._network.zero_grad(set_to_none=True)
             self._scaler.scale(loss).backward()
-        self._scaler.unscale_(self._optimizer)
+        for optimizer in self._optimizers.values():
+            self._scaler.unscale_(optimizer)
         gradients = [p.grad for p in self._trained if p.grad is not None]
         norm = nn.utils.get_total_norm(gradients)
         own_loss, length = torch.stack([loss.detach(), norm]).tolist()  # together: a GPU is waited for once
@@ -110,7 +115,8 @@ class Updater:
         if is_finite:
             if config.clip:
                 nn.utils.clip_grads_with_norm_(self._trained, config.clip, norm)
-            self._scaler.step(self._optimizer)
+            for optimizer in self._optimizers.values():
+                self._scaler.step(optimizer)
             self._average(number)
         elif self._scaler.is_enabled():
             is_rescaled = math.isfinite(mean_loss) and self._scaler.get_scale() > _SMALLEST_SCALE
@@ -121,7 +127,7 @@ class Updater:
         """All that ``restore`` needs beside the weights that are delivered."""
         return {
             "weights": None if self._averaged is None else dict(self._network.state_dict()),
-            "optimizer": self._optimizer.state_dict(),
+            **{name: optimizer.state_dict() for name, optimizer in self._optimizers.items()},
             "scaler": self._scaler.state_dict(),
         }
 
@@ -133,10 +139,11 @@ class Updater:
         """
         if self._averaged is not None:
             self._network.load_state_dict(state["weights"])
-        self._optimizer.load_state_dict(state["optimizer"])
-        for parameter, moments in self._optimizer.state.items():
-            if any(moments[name].shape != parameter.shape for name in ("exp_avg", "exp_avg_sq")):
-                raise ValueError("the optimizer is of another network")
+        for name, optimizer in self._optimizers.items():
+            optimizer.load_state_dict(state[name])
+            for parameter, moments in optimizer.state.items():
+                if any(moments[moment].shape != parameter.shape for moment in _MOMENTS[name]):
+                    raise ValueError("the optimizer is of another network")
         if self._scaler.is_enabled():
             self._scaler.load_state_dict(state["scaler"])
 
@@ -151,6 +158,14 @@ class Updater:
                 mean.lerp_(newest, 1 - decay)
         for kept, latest in zip(self._averaged.buffers(), self._network.buffers(), strict=True):
             kept.copy_(latest)
+
+
+def _optimizers(trained: Sequence[nn.Parameter], config: TrainConfig) -> dict[str, torch.optim.Optimizer]:
+    """By their name in a checkpoint: Adam for everything, or Muon for kernels and Adam for what is left."""
+    kernels = [p for p in trained if p.ndim == _KERNEL_DIMENSIONS and config.optimizer == "muon"]
+    others = [p for p in trained if not any(p is kernel for kernel in kernels)]
+    adam = torch.optim.Adam(others, lr=config.lr, betas=(0.9, 0.999), eps=1e-8, fused=True)
+    return {"optimizer": adam, **({"muon": Muon(kernels, config.lr)} if kernels else {})}
 
 
 def check_device(config: TrainConfig, device: torch.device) -> None:
