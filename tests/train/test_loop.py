@@ -118,6 +118,7 @@ def test_training_lowers_the_loss(tmp_path: Path) -> None:
         {"ema": 0.9, "schedule": "cosine", "warmup": 2, "clip": 1.0},
         {"precision": "bf16", "channels_last": True, "ema": 0.9},
         {"precision": "fp16"},
+        {"optimizer": "muon", "ema": 0.9},
     ],
     ids=str,
 )
@@ -378,6 +379,15 @@ def test_a_damaged_training_state_is_refused(tmp_path: Path, part: str) -> None:
         del state["optimizer"]
     with pytest.raises(CheckpointError, match="run: the training state is damaged"):
         run(tmp_path / "run", options(ema=0.5), network, resume=state)
+
+
+def test_a_damaged_momentum_of_muon_is_refused(tmp_path: Path) -> None:
+    config = options(optimizer="muon")
+    run(tmp_path / "run", config, should_stop=stop_after(2))
+    network, state = last(tmp_path / "run")
+    state["muon"]["state"][0]["momentum"] = torch.zeros(1)
+    with pytest.raises(CheckpointError, match="the optimizer is of another network"):
+        run(tmp_path / "run", config, network, resume=state)
 
 
 def test_validation_leaves_the_run_alone(tmp_path: Path) -> None:

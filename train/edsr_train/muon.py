@@ -1,7 +1,8 @@
 """Muon: kernels move by their momentum with all its singular values brought near one.
 
-Source: Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024; the size of an update, which lets
-it have Adam's learning rates, is of Liu et al., "Muon is Scalable for LLM Training", arXiv:2502.16982, section 2.2.
+Source: Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024. An update's
+size, with which it takes Adam's learning rates, is of Liu et al., "Muon is Scalable for LLM Training", arXiv:2502.16982,
+section 2.2.
 ``torch.optim.Muon`` is the same for matrices and refuses the kernels of convolutions.
 """
 
@@ -21,7 +22,7 @@ class Muon(torch.optim.Optimizer):
     """For kernels of convolutions, (out, in, height, width), each taken as a matrix of out x (in height width)."""
 
     def __init__(self, kernels: Iterable[Tensor], lr: float, momentum: float = 0.95) -> None:
-        """``momentum``: the share of the average of gradients that is kept at every update, with Nesterov's look ahead."""
+        """``momentum``: share of the mean gradient that is kept at every update; with Nesterov's look ahead."""
         super().__init__(kernels, {"lr": lr, "momentum": momentum})
 
     @torch.no_grad()

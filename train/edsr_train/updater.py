@@ -1,4 +1,4 @@
-"""One update of the weights: forward, backward, optimizer, and the average; nothing of what is not finite gets into them."""
+"""One update of the weights: forward, backward, Adam or Muon, and the average; nothing that is not finite gets in."""
 
 import contextlib
 import copy
