@@ -30,11 +30,12 @@ def loader(section: Result) -> Section:
 
 def claims(section: Result) -> Section:
     """What came out, and the memory and the curves behind it."""
-    memory, loss, start = section["memory"], section["loss"], section["start"]
+    memory, loss, start, optimizer = (section[name] for name in ("memory", "loss", "start", "optimizer"))
     said = [
         (memory["claim"], "; ".join(said for case in memory["cases"] for said in _memory_saved(case))),
         (loss["claim"], _loss_gain(loss)),
         (start["claim"], _start_gain(start, section["updates"])),
+        (optimizer["claim"], _optimizer_gain(optimizer)),
     ]
     intro = (
         f"Lim et al., arXiv:1707.02921. Memory of {memory['network']}; PSNR of {section['recipe']} after "
@@ -42,9 +43,10 @@ def claims(section: Result) -> Section:
         f"one seed, {section['set']}, `{section['protocol']}`."
     )
     title = "What the paper claims, and what comes out here"
-    first = Table("claims", title, ("the paper", "here"), "ll", said, intro)
+    first = Table("claims", title, ("said", "here"), "ll", said, intro)
     recipe = section["recipe"]
     losses = {"L1": loss["l1"], "L2 (MSE)": loss["l2"]}
+    optimizers = {"Muon": optimizer["muon"], "Adam": optimizer["adam"]}
     starts = {f"from x{start['from_scale']}": start["pretrained"], "from scratch": start["scratch"]}
     return Section(
         "claims",
@@ -53,6 +55,7 @@ def claims(section: Result) -> Section:
             _training_memory(memory),
             _curves("claims-loss", f"L1 against L2: {recipe}", loss, losses),
             _curves("claims-start", f"Where x{start['scale']} starts from: {recipe}", start, starts),
+            _curves("claims-optimizer", f"Muon against Adam: {recipe}", optimizer, optimizers),
         ],
     )
 
@@ -75,14 +78,24 @@ def _loss_gain(loss: Result) -> str:
     return f"x{loss['scale']}: L1 ends {_above(loss['gain_db'])} L2 ({l1_db:.2f} and {l2_db:.2f} dB)"
 
 
+def _optimizer_gain(optimizer: Result) -> str:
+    adam_db, muon_db = (optimizer[name]["points"][-1]["psnr_db"] for name in ("adam", "muon"))
+    return (
+        f"x{optimizer['scale']}: Muon (peak rate {optimizer['muon_rate']:g}) ends {_above(optimizer['gain_db'])} Adam "
+        f"({optimizer['adam_rate']:g}; {muon_db:.2f} and {adam_db:.2f} dB) and {_passing(optimizer['passes_at'])}"
+    )
+
+
+def _passing(at: int | None) -> str:
+    return f"passes the latter's end at update {at}" if at is not None else "never passes the latter's end"
+
+
 def _start_gain(start: Result, updates: int) -> str:
     scratch_db, pretrained_db = (start[name]["points"][-1]["psnr_db"] for name in ("scratch", "pretrained"))
-    at = start["passes_at"]
-    passing = f"passes the latter's end at update {at}" if at is not None else "never passes the latter's end"
     return (
         f"x{start['scale']} from x{start['from_scale']} ends {_above(start['gain_db'])} that from scratch "
-        f"({pretrained_db:.2f} and {scratch_db:.2f} dB) and {passing}; the {updates} updates of the "
-        f"x{start['from_scale']} network are not counted"
+        f"({pretrained_db:.2f} and {scratch_db:.2f} dB) and {_passing(start['passes_at'])}; the {updates} updates of "
+        f"the x{start['from_scale']} network are not counted"
     )
 
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from torch import Tensor, nn
 
 from benchmarks import claims, report, run
-from benchmarks.claims import ClaimsResult, Footprint, LossClaim, MemoryCase, MemoryClaim, StartClaim
+from benchmarks.claims import ClaimsResult, Footprint, LossClaim, MemoryCase, MemoryClaim, OptimizerClaim, StartClaim
 from benchmarks.reporting.document import SECTIONS
 from benchmarks.training_memory import (
     BatchNormBlock,
@@ -33,6 +33,7 @@ from edsr_train.data.pictures import make_pair
 from edsr_train.data.training_set import TrainingSet
 from edsr_train.models.branch import SuperResolutionNetwork
 from edsr_train.models.srresnet import SRResNet, SRResNetConfig
+from edsr_train.recipes import RECIPES
 from edsr_train.run_folder import RunFolder
 from photographs import noise, save
 from tiny_training import save_noise
@@ -187,14 +188,20 @@ def test_the_whole_measurement_on_tiny_networks_and_pictures(
     assert CliRunner().invoke(report.main, [str(output)]).stdout == done.stdout
     assert str(tmp_path) not in output.read_text()
 
-    l1, l2, scratch, pretrained = runs
-    assert [seen.config.loss for seen in runs] == ["l1", "mse", "l1", "l1"]
-    assert [seen.scales for seen in runs] == [(2,), (2,), (4,), (4,)]
-    assert all(dataclasses.replace(seen.config, loss="l1") == l1.config for seen in runs)
+    l1, l2, scratch, pretrained, muon = runs
+    assert [seen.config.loss for seen in runs] == ["l1", "mse", "l1", "l1", "l1"]
+    assert [seen.config.optimizer for seen in runs] == ["adam", "adam", "adam", "adam", "muon"]
+    assert [seen.scales for seen in runs] == [(2,), (2,), (4,), (4,), (2,)]
+    assert muon.config.lr == RECIPES["edsr-small"].training.lr
+    same_options = {"loss": "l1", "optimizer": "adam", "lr": l1.config.lr}
+    assert all(dataclasses.replace(seen.config, **same_options) == l1.config for seen in runs)
     assert (l1.config.updates, l1.config.ema, l1.config.precision) == (4, 0.999, "bf16")
     assert same(l1.weights, l2.weights)
     assert not same(l1.end, l2.end)
+    assert same(l1.weights, muon.weights)
+    assert not same(l1.end, muon.end)
     assert same_patches(l1.plans, l2.plans)
+    assert same_patches(l1.plans, muon.plans)
     assert len(l1.plans) == 4
     assert same_patches(scratch.plans, pretrained.plans)
     for key, value in pretrained.weights.items():
@@ -203,9 +210,11 @@ def test_the_whole_measurement_on_tiny_networks_and_pictures(
     assert not same(scratch.weights, pretrained.weights)
 
     section = json.loads(output.read_text())["results"]["claims"]
-    memory, loss, start = section["memory"], section["loss"], section["start"]
+    memory, loss, start, optimizer = (section[name] for name in ("memory", "loss", "start", "optimizer"))
+    assert optimizer["adam"] == loss["l1"]
+    assert optimizer["gain_db"] == optimizer["muon"]["points"][-1]["psnr_db"] - loss["l1"]["points"][-1]["psnr_db"]
     assert (loss["photographs"], start["photographs"]) == (3, 3)
-    for curve in (loss["l1"], loss["l2"], start["scratch"], start["pretrained"]):
+    for curve in (loss["l1"], loss["l2"], start["scratch"], start["pretrained"], optimizer["muon"]):
         assert [point["update"] for point in curve["points"]] == [2, 4]
         assert curve["skipped"] == 0
     assert loss["gain_db"] == loss["l1"]["points"][-1]["psnr_db"] - loss["l2"]["points"][-1]["psnr_db"]
@@ -245,7 +254,7 @@ def rendered(l2: Curve, scratch: Curve, passes_at: int | None) -> str:
     srresnet, normed, ours = (Footprint(*(n * 100_000 for n in each)) for each in sizes)
     saved = claims.Saved(0.6, 0.5562, 0.4917), claims.Saved(0.5, 0.4544, -0.012)
     case = MemoryCase(2, srresnet, normed, ours, *saved)
-    l1, pretrained = curve(35.5, 36.1), curve(29.8, 30.0)
+    l1, pretrained, muon = curve(35.5, 36.1), curve(29.8, 30.0), curve(36.2, 36.85)
     result = ClaimsResult(
         "Set5",
         "paper-y",
@@ -256,6 +265,7 @@ def rendered(l2: Curve, scratch: Curve, passes_at: int | None) -> str:
         MemoryClaim("less memory", "EDSR 16x64", 48, 16, 3, [case]),
         LossClaim("L1 is better", 2, 400, 33.66, l1, l2, l1.end_db - l2.end_db),
         StartClaim("x2 helps", 4, 2, 350, 28.42, scratch, pretrained, pretrained.end_db - scratch.end_db, passes_at),
+        OptimizerClaim("Muon is fast", 2, 400, 33.66, 5e-4, 1e-3, l1, muon, muon.end_db - l1.end_db, 250),
         [],
     )
     return SECTIONS["claims"](json.loads(json.dumps(dataclasses.asdict(result)))).document()
@@ -272,6 +282,10 @@ def test_what_came_out_stands_beside_what_the_paper_says() -> None:
     assert (
         "| x2 helps | x4 from x2 ends 0.30 dB above that from scratch (30.00 and 29.70 dB) and passes the latter's "
         "end at update 250; the 500 updates of the x2 network are not counted |"
+    ) in rows
+    assert (
+        "| Muon is fast | x2: Muon (peak rate 0.001) ends 0.75 dB above Adam (0.0005; 36.85 and 36.10 dB) and passes "
+        "the latter's end at update 250 |"
     ) in rows
 
 
@@ -294,3 +308,5 @@ def test_tables_of_memory_and_of_both_curves() -> None:
     assert "* L2 (MSE): 2 updates were skipped" in rows
     assert "| update | from x2, dB | from scratch, dB | difference, dB |" in rows
     assert "| 250 | 29.800 | 29.000 | +0.800 |" in rows
+    assert "| update | Muon, dB | Adam, dB | difference, dB |" in rows
+    assert "| 250 | 36.200 | 35.500 | +0.700 |" in rows

@@ -233,11 +233,11 @@ def test_networks_are_those_of_the_recipes_for_x2_alone(name: str) -> None:
         assert sizes[0] == PARAMETERS[name]
 
 
-def test_all_have_the_small_recipe_and_nothing_of_their_own() -> None:
+def test_all_have_the_small_recipe_with_adam_and_nothing_of_their_own() -> None:
     config = small_training(1000, 250, 16, 24)
-    assert config == dataclasses.replace(
-        RECIPES["edsr-small"].training, updates=1000, validate_every=250, batch=16, patch=24, warmup=100
-    )
+    of_this_length = {"updates": 1000, "validate_every": 250, "batch": 16, "patch": 24, "warmup": 100}
+    adam = {"optimizer": "adam", "lr": 5e-4}
+    assert config == dataclasses.replace(RECIPES["edsr-small"].training, **of_this_length, **adam)
     assert (config.loss, config.schedule, config.precision, config.ema) == ("l1", "cosine", "bf16", 0.999)
 
 

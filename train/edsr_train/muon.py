@@ -1,9 +1,8 @@
 """Muon: kernels move by their momentum with all its singular values brought near one.
 
-Source: Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024. An update's
-size, with which it takes Adam's learning rates, is of Liu et al., "Muon is Scalable for LLM Training", arXiv:2502.16982,
-section 2.2.
-``torch.optim.Muon`` is the same for matrices and refuses the kernels of convolutions.
+Source: Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024. The size of an update, by which
+learning rates are like Adam's, is that of Liu et al., "Muon is Scalable for LLM Training", arXiv:2502.16982, section
+2.2. ``torch.optim.Muon`` is the same for matrices and refuses the kernels of convolutions.
 """
 
 from collections.abc import Callable, Iterable

@@ -1,7 +1,7 @@
 """Named configurations: EDSR and MDSR with their paper's recipe, the other networks of the field with theirs.
 
-Patches are LR pixels here and HR pixels in most papers. The optimiser is Adam for all, also where a paper, before it
-was common, has SGD: SRCNN, ESPCN, FSRCNN and VDSR.
+Patches are LR pixels here and HR pixels in most papers. The optimiser is Adam for all networks of papers, also where
+one, before it was common, has SGD: SRCNN, ESPCN, FSRCNN and VDSR.
 """
 
 from collections.abc import Mapping
@@ -51,9 +51,10 @@ RECIPES: dict[str, Recipe] = {
         TrainConfig(
             patch=32,
             updates=20_000,
-            lr=5e-4,
+            optimizer="muon",
+            lr=1e-3,
             schedule="cosine",
-            warmup=200,
+            warmup=100,
             ema=0.999,
             precision="bf16",
             channels_last=True,
