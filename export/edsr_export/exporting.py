@@ -18,6 +18,7 @@ from edsr_export.cost import Cost, cost_at_paper_size
 from edsr_export.deploy import Deployed, SelfEnsemble, Uint8Pictures
 from edsr_export.fold import Folded, choose_range_shift, fold
 from edsr_export.receptive_field import receptive_radius
+from edsr_export.storage import store_in_half
 from edsr_export.tail import MIN_SIDE, CollapsedTail
 from edsr_export.to_onnx import DEFAULT_OPSET, OPSETS, check_model, set_metadata, to_onnx
 from edsr_runtime.contract import METADATA_KEY, Contract, Parity
@@ -181,6 +182,7 @@ def _graph(deployed: Deployed, options: ExportOptions, min_side: int) -> ModelPr
     uint8 = options.io == "uint8"
     module = Uint8Pictures(module) if uint8 else module
     model = to_onnx(module, uint8=uint8, min_side=min_side, scale=deployed.scale, opset=options.opset)
+    store_in_half(model)
     check_model(model)
     return model
 

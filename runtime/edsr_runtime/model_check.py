@@ -9,7 +9,7 @@ Field numbers: onnx/onnx.proto3.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -263,6 +263,10 @@ class _Check:
             if node.operator == "Constant":
                 if node.tensor is not None:
                     self._tensors |= {name: node.tensor for name in node.outputs}
+                continue
+            if node.operator == "Cast" and (weights := self._tensors.get(node.inputs[0])) is not None:
+                # stored in fewer bytes than they are used in
+                self._tensors |= {name: replace(weights, name=name, values=None) for name in node.outputs}
                 continue
             sizes = [known[name] for name in node.inputs if name in known]
             if not sizes or node.inputs[0] not in known:

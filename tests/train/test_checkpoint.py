@@ -264,3 +264,27 @@ def test_keys_that_do_not_fit_are_listed(tmp_path: Path) -> None:
 def test_every_configuration_field_is_stored(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "net.pt", tiny(CONFIGS[0]))
     assert stored(tmp_path / "net.pt")["config"] == dataclasses.asdict(CONFIGS[0])
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_in_half_kernels_are_rounded_to_fp16_and_all_else_is_kept(tmp_path: Path, suffix: str) -> None:
+    network = tiny(CONFIGS[0])
+    save_checkpoint(tmp_path / f"whole{suffix}", network)
+    save_checkpoint(tmp_path / f"half{suffix}", network, half=True)
+    loaded = load_network(tmp_path / f"half{suffix}")
+    assert loaded.config == CONFIGS[0]
+    assert loaded.notes == ("precision: float16 in the file, computed in float32",)
+    for key, value in loaded.network.state_dict().items():
+        whole = network.state_dict()[key]
+        assert torch.equal(value, whole.half().float() if whole.ndim == 4 else whole), key
+    assert not torch.equal(loaded.network.sub_mean.bias, loaded.network.sub_mean.bias.half().float())
+    assert (tmp_path / f"half{suffix}").stat().st_size < (tmp_path / f"whole{suffix}").stat().st_size
+
+
+def test_kernels_beyond_fp16_are_not_rounded_to_infinity(tmp_path: Path) -> None:
+    network = tiny(CONFIGS[0])
+    with torch.no_grad():
+        network.head[0].weight[0, 0, 0, 0] = 70000.0
+    with pytest.raises(CheckpointError, match=r"head\.0\.weight has values beyond 65504, FP16's largest"):
+        save_checkpoint(tmp_path / "net.pt", network, half=True)
+    assert not list(tmp_path.iterdir())

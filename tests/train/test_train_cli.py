@@ -775,3 +775,19 @@ def test_without_pytorch_the_command_says_what_to_install(
     assert result.exit_code == 4
     advice = f"{package} could not be imported. Install it with: pip install 'edsr-toolkit[train]'"
     assert result.stderr == f"error: {advice}\n"
+
+
+def test_half_rounds_a_checkpoint_and_keeps_what_it_says_but_the_state_of_training(tmp_path: Path) -> None:
+    network = EDSR(EDSRConfig(2, n_resblocks=1, n_feats=32))
+    save_checkpoint(tmp_path / "run.pt", network, {"training": {"updates": 3}, "init": {"file": "a.pt"}})
+    done = edsr_train("half", "--ckpt", tmp_path / "run.pt", "-o", tmp_path / "half.safetensors")
+    assert done.exit_code == 0, done.stderr
+    loaded = load_network(tmp_path / "half.safetensors")
+    assert loaded.extra == {"init": {"file": "a.pt"}}
+    assert torch.equal(loaded.network.head[0].weight, network.head[0].weight.half().float())
+    assert done.stdout == f"{tmp_path / 'half.safetensors'}: 0.1 MB, of 0.3 MB\n"
+
+    before = (tmp_path / "half.safetensors").read_bytes()
+    again = edsr_train("half", "--ckpt", tmp_path / "run.pt", "-o", tmp_path / "half.safetensors")
+    assert (again.exit_code, (tmp_path / "half.safetensors").read_bytes()) == (2, before)
+    assert "exists: pass --overwrite to replace it, or another -o" in again.stderr

@@ -34,6 +34,7 @@ VERSION = 1
 _SUM = f"{FORMAT}-sha256"
 _SUFFIXES = (".pt", ".pth", ".safetensors")
 _RESERVED = ("format", "version", "architecture", "config", "state_dict")
+_KERNEL_DIMENSIONS = 4  # of a convolution
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _NAMED_KEYS = 3  # how many keys of each kind an error names
 
@@ -58,7 +59,9 @@ class LoadedNetwork:
     """What ``save_checkpoint`` was given as ``extra``; empty for the files of others."""
 
 
-def save_checkpoint(path: Path, network: SuperResolutionNetwork, extra: Mapping[str, Any] | None = None) -> None:
+def save_checkpoint(
+    path: Path, network: SuperResolutionNetwork, extra: Mapping[str, Any] | None = None, *, half: bool = False
+) -> None:
     """Write a network and its configuration, whole or not at all.
 
     Args:
@@ -66,10 +69,11 @@ def save_checkpoint(path: Path, network: SuperResolutionNetwork, extra: Mapping[
         network: one of the registered networks.
         extra: tensors and plain types to keep beside it, such as ``{"training": {...}}``; plain types only for
             ``.safetensors``. Comes back as ``LoadedNetwork.extra``.
+        half: round kernels of convolutions to FP16 and keep them so, in half the bytes; all else stays as it is.
 
     Raises:
-        CheckpointError: another suffix, weights that are NaN or infinite, or an ``extra`` that could not be loaded
-            again. Nothing is written then.
+        CheckpointError: another suffix, weights that are NaN or infinite, kernels beyond FP16 where ``half`` wants
+            them, or an ``extra`` that could not be loaded again. Nothing is written then.
     """
     path = Path(path)
     if path.suffix.lower() not in _SUFFIXES:
@@ -82,6 +86,10 @@ def save_checkpoint(path: Path, network: SuperResolutionNetwork, extra: Mapping[
     for key, value in state.items():
         if not torch.isfinite(value).all():
             raise CheckpointError(f"{path}: {key} holds NaN or infinity, so nothing was written")
+        if half and value.ndim == _KERNEL_DIMENSIONS:
+            state[key] = value.half()
+            if not torch.isfinite(state[key]).all():
+                raise CheckpointError(f"{path}: {key} has values beyond 65504, FP16's largest: nothing was written")
     extra = dict(extra or {})
     if clash := [name for name in extra if name in _RESERVED]:
         raise ValueError(f"extra must not use the names of the format: {', '.join(clash)}")

@@ -159,6 +159,27 @@ def evaluate_checkpoint(
         _evaluate(ckpt, data, scale, res_scale, protocol_ids, self_ensemble, device, threads)
 
 
+@main.command()
+@click.option("--ckpt", type=_FILE, required=True, metavar="FILE", help="A checkpoint that carries its configuration.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, metavar="FILE", help="The smaller one.")
+@click.option("--overwrite", is_flag=True, help="Replace it if it exists.")
+def half(ckpt: Path, output: Path, overwrite: bool) -> None:
+    """Round the kernels of a checkpoint to FP16, for files of half the size.
+
+    What edsr-export writes of it is half the size too, and computes in FP32 all the same. Mean shift and biases stay
+    FP32. To be done when training is over: what one update adds may be lost in rounding.
+    """
+    if output.exists() and not overwrite:
+        raise EdsrError(f"{output} exists: pass --overwrite to replace it, or another -o")
+    _use_torch(None)
+    from edsr_train.checkpoint import load_network, save_checkpoint
+
+    loaded = load_network(ckpt)
+    said = {name: value for name, value in loaded.extra.items() if name != "training"}  # which has other weights
+    save_checkpoint(output, loaded.network, said, half=True)
+    click.echo(f"{output}: {output.stat().st_size / 1e6:.1f} MB, of {ckpt.stat().st_size / 1e6:.1f} MB")
+
+
 def _evaluate(
     ckpt: Path,
     data: Path,
