@@ -4,7 +4,7 @@ from benchmarks.reporting.names import missing, shown
 from benchmarks.reporting.table import Cell, Result, Row, Section, Table, number, signed, size
 
 _PUBLISHED = ("bicubic", "A+", "SRCNN", "VDSR", "LESRCNN", "EDSR-baseline", "EDSR", "MDSR", "EDSR+", "MDSR+")
-_ENSEMBLE = "openvino-fp32-ensemble"
+ENSEMBLE = "openvino-fp32-ensemble"
 
 
 def quality(section: Result) -> Section:
@@ -37,7 +37,7 @@ def seams(section: Result) -> Section:
     return Section("seams", [Table("seams", title, header, "rrrr", rows, intro)])
 
 
-def loss_row(case: Result, row: Result) -> Row:
+def _loss_row(case: Result, row: Result) -> Row:
     """One candidate beside FP32 PyTorch."""
     return (
         case["model"],
@@ -53,35 +53,35 @@ def loss_row(case: Result, row: Result) -> Row:
     )
 
 
-LOSS_HEADER = (
+_LOSS_HEADER = (
     *("model", "set", "", "PSNR, dB", "SSIM", "loss, dB", "worst picture"),
     *("rms", "largest", "changed samples"),
 )
 
 
 def _losses(protocol: str, cases: list[Result]) -> Table:
-    rows = [loss_row(case, row) for case in cases for row in case["rows"]]
+    rows = [_loss_row(case, row) for case in cases for row in case["rows"]]
     notes = dict.fromkeys(line for case in cases for line in missing(case["missing"]))
     intro = (
         "Loss: PSNR of FP32 PyTorch on the unfolded network less this one; negative is a gain. Differences from it in "
         "grey levels before rounding, samples after."
     )
     title = f"What precision, folding and the self-ensemble change, `{protocol}`"
-    return Table(f"losses-{protocol}", title, LOSS_HEADER, "lllrrrrrrr", rows, intro, list(notes))
+    return Table(f"losses-{protocol}", title, _LOSS_HEADER, "lllrrrrrrr", rows, intro, list(notes))
 
 
 def _scores(protocol: str, cases: list[Result]) -> Table:
     rows = []
     for case in cases:
         by_name = {row["name"]: row for row in case["rows"]}
-        ensemble = by_name.get(_ENSEMBLE)
+        ensemble = by_name.get(ENSEMBLE)
         rows.append(
             (
                 case["model"],
                 case["set"],
-                _score(by_name[case["reference"]], 3),
-                _score(ensemble, 3),
-                _score(_bicubic(case), 3),
+                score(by_name[case["reference"]], 3),
+                score(ensemble, 3),
+                score(bicubic_of(case), 3),
             )
         )
     header = ("model", "set", "PSNR / SSIM", "with self-ensemble", "bicubic")
@@ -96,8 +96,8 @@ def _beside_published(protocol: str, cases: list[Result]) -> Table:
             continue
         published = {row["method"]: row for row in case["published"]}
         by_name = {row["name"]: row for row in case["rows"]}
-        ours = (by_name[case["reference"]], by_name.get(_ENSEMBLE), _bicubic(case))
-        cells = (_score(score, 2) for score in (*ours, *(published.get(method) for method in _PUBLISHED)))
+        ours = (by_name[case["reference"]], by_name.get(ENSEMBLE), bicubic_of(case))
+        cells = (score(each, 2) for each in (*ours, *(published.get(method) for method in _PUBLISHED)))
         rows.append((case["model"], case["set"], *cells))
     header = ("model", "set", "ours", "ours, self-ensemble", "bicubic, ours", *_PUBLISHED)
     intro = "Lim et al., arXiv:1707.02921, table 3, and others; they were trained on DIV2K and more. Whole sets only."
@@ -109,13 +109,14 @@ def _beside_published(protocol: str, cases: list[Result]) -> Table:
     return Table(f"published-{protocol}", title, header, "ll" + "r" * (len(header) - 2), rows, intro)
 
 
-def _bicubic(case: Result) -> Result:
+def bicubic_of(case: Result) -> Result:
+    """Its score on the same pictures."""
     return {"psnr_db": case["bicubic_psnr_db"], "ssim": case["bicubic_ssim"]}
 
 
-def _score(score: Result | None, digits: int) -> Cell:
+def score(found: Result | None, digits: int) -> Cell:
     """PSNR and, where there is one, SSIM."""
-    if score is None:
+    if found is None:
         return Cell("")
-    ssim = "" if score["ssim"] is None else f" / {score['ssim']:.4f}"
-    return Cell(f"{score['psnr_db']:.{digits}f}{ssim}", score["psnr_db"])
+    ssim = "" if found["ssim"] is None else f" / {found['ssim']:.4f}"
+    return Cell(f"{found['psnr_db']:.{digits}f}{ssim}", found["psnr_db"])

@@ -18,9 +18,9 @@ import click
 from benchmarks.reporting.field_tables import networks, run_times
 from benchmarks.reporting.latency_tables import encode, offline, startup
 from benchmarks.reporting.names import shown
-from benchmarks.reporting.quality_tables import LOSS_HEADER, loss_row, seams
+from benchmarks.reporting.quality_tables import ENSEMBLE, bicubic_of, score, seams
 from benchmarks.reporting.scaling_tables import scaling
-from benchmarks.reporting.table import Cell, Result, Section, Table, number, optional, spread
+from benchmarks.reporting.table import Cell, Result, Section, Table, number, optional, signed, spread
 from benchmarks.result_file import read_result
 from edsr_runtime.command import EdsrCommand
 from edsr_runtime.errors import DataError
@@ -32,8 +32,11 @@ MARK = re.compile(r"<!-- table: (?P<table>[\w-]+), from: (?P<file>\S+) -->\n(?P<
 
 _SPEED = ("torch-eager-fp32", "auto", "openvino-fp32", "onnxruntime", "auto-no-collapse")
 """At every scale but the largest, where all candidates are shown."""
-_QUALITY = ("torch-eager-fp32", "openvino-bf16", "openvino-fp32", "onnxruntime", "openvino-fp32-ensemble")
+_QUALITY = ("openvino-bf16", "openvino-fp32", "onnxruntime")
 """The candidates that documents show; all are in the result."""
+_CARDS = ("edsr-small", "edsr-baseline", "mdsr-baseline")
+"""Models with a card."""
+_CARD_PUBLISHED = ("EDSR-baseline", "EDSR", "MDSR")
 _AS_REPORTED: dict[str, tuple[str, Callable[[Result], Section]]] = {
     "offline": ("offline", offline),
     "encode": ("encode", encode),
@@ -156,10 +159,47 @@ def _speed(section: Result) -> Table:
 
 
 def _quality(section: Result) -> Table:
-    shipped = [case for case in section["cases"] if case["is_shipped"] and case["set"] == "Set5"]
-    chosen = [(case, row) for case in shipped for row in case["rows"] if row["name"] in _QUALITY]
-    rows = [[loss_row(case, row)[0], *loss_row(case, row)[2:]] for case, row in chosen]
-    return Table("quality", "Quality", (LOSS_HEADER[0], *LOSS_HEADER[2:]), "llrrrrrrr", rows)
+    """A line for each of our models, on Set5."""
+    rows = []
+    for case in (case for case in section["cases"] if case["is_shipped"] and case["set"] == "Set5"):
+        by_name = {row["name"]: row for row in case["rows"]}
+        losses = [signed(by_name[name]["loss_db"], 4) if name in by_name else Cell("") for name in _QUALITY]
+        in_bf16, gained = by_name.get(_QUALITY[0]), by_name.get(ENSEMBLE)
+        rows.append(
+            (
+                case["model"],
+                score(by_name[case["reference"]], 3),
+                *losses,
+                Cell("") if in_bf16 is None else number(in_bf16["changed_share"], ".2%"),
+                Cell("") if gained is None else signed(-gained["loss_db"], 3),
+            )
+        )
+    header = (
+        *("model", "PSNR, dB / SSIM", "loss in BF16, dB", "in FP32", "with onnxruntime"),
+        *("samples that BF16 changes", "gain of the self-ensemble, dB"),
+    )
+    return Table("quality", "Quality", header, "l" + "r" * (len(header) - 1), rows)
+
+
+def _card(model: str, section: Result) -> Table:
+    """Everything that was measured of one model under the protocol of tables 2 and 3 of the EDSR paper."""
+    rows = []
+    for case in (case for case in section["cases"] if case["protocol"] == "paper-y"):
+        if not case["is_shipped"] or case["model"].rpartition("_x")[0] != model:
+            continue
+        by_name = {row["name"]: row for row in case["rows"]}
+        published = {row["method"]: row for row in case["published"]}
+        cells = (bicubic_of(case), by_name[case["reference"]], by_name.get(ENSEMBLE))
+        rows.append(
+            (
+                f"x{case['scale']}",
+                case["set"],
+                *(score(each, 3) for each in cells),
+                *(score(published.get(method), 2) for method in _CARD_PUBLISHED),
+            )
+        )
+    header = ("scale", "set", "bicubic", "this model", "with self-ensemble", *_CARD_PUBLISHED)
+    return Table(f"scores-{model}", f"Scores of {model}", header, "ll" + "r" * (len(header) - 2), rows)
 
 
 def _sets(protocol: str, section: Result) -> Table:
@@ -185,6 +225,7 @@ def _as_reported(make: Callable[[Result], Section], name: str, section: Result) 
 TABLES: dict[str, Callable[[Result], Table]] = {
     "speed": _speed,
     "quality": _quality,
+    **{f"scores-{model}": partial(_card, model) for model in _CARDS},
     **{f"sets-{protocol}": partial(_sets, protocol) for protocol in PROTOCOLS},
     "field": networks,
     "field-latency": run_times,
@@ -193,6 +234,7 @@ TABLES: dict[str, Callable[[Result], Table]] = {
 _NEEDS = {
     "speed": "latency",
     "quality": "quality",
+    **dict.fromkeys((f"scores-{model}" for model in _CARDS), "quality"),
     **dict.fromkeys((f"sets-{protocol}" for protocol in PROTOCOLS), "quality"),
     "field": "field",
     "field-latency": "field-latency",

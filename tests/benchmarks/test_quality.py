@@ -10,7 +10,7 @@ from PIL import Image
 from benchmarks.context import Context
 from benchmarks.machine import describe_machine
 from benchmarks.models import Models
-from benchmarks.ours import OPENVINO_FP32
+from benchmarks.ours import ONNXRUNTIME, OPENVINO_FP32
 from benchmarks.peers.registry import PEERS
 from benchmarks.quality import measure
 from benchmarks.quality.data_sets import BenchmarkSet, find_sets
@@ -146,14 +146,16 @@ def test_peers_are_scored_and_compared_as_our_forms_are(
     small = dataclasses.replace(
         smoke_settings(), quality_scales=(4,), quality_foreign=False, quality_pictures=1, quality_side=24
     )
-    settings = dataclasses.replace(small, quality_sets=("Set5", "Set14"), quality_peer_sets=("Set5",))
+    settings = dataclasses.replace(
+        small, quality_sets=("Set5", "Set14"), quality_peer_sets=("Set5",), quality_form_sets=("Set5",)
+    )
     model = next(model for model in shipped_models() if model.path.stem == "edsr-small_x4")
     monkeypatch.setattr(measure, "shipped_models", lambda: [model])
-    monkeypatch.setattr(measure, "_FORMS", (OPENVINO_FP32,))
+    monkeypatch.setattr(measure, "_FORMS", (OPENVINO_FP32, ONNXRUNTIME))
     with_peers, without = measure.measure(quality_context(tmp_path, data_root, settings)).cases
     rows = {row.name: row for row in with_peers.rows}
     slow = {peer.name for peer in PEERS if peer.is_slow_to_open}
-    assert {*rows, *with_peers.missing} == {*(peer.name for peer in PEERS), "openvino-fp32"}
+    assert {*rows, *with_peers.missing} == {*(peer.name for peer in PEERS), "openvino-fp32", "onnxruntime"}
     assert slow <= set(with_peers.missing) <= {*slow, "peer-ncnn", "peer-opencv"}
     reference = rows.pop("torch-eager-fp32")
     for row in rows.values():
@@ -165,7 +167,7 @@ def test_peers_are_scored_and_compared_as_our_forms_are(
         assert row.ssim == pytest.approx(reference.ssim, abs=1e-5 if is_fp32 else 1e-2)
     assert rows["torch-bf16"].changed_share > 0.01
     assert [row.name for row in without.rows] == ["torch-eager-fp32", "openvino-fp32"]
-    assert without.missing["torch-bf16"] == "measured on Set5 only"
+    assert without.missing["torch-bf16"] == without.missing["onnxruntime"] == "measured on Set5 only"
 
 
 def test_what_others_lose_is_no_promise_of_ours(tmp_path: Path) -> None:
