@@ -150,12 +150,21 @@ class Models:
         checkpoint: Path,
         res_scale: float | None,
         *,
+        scale: int | None = None,
         collapse_tail: bool = True,
         precision: Literal["fp32", "fp16"] = "fp32",
     ) -> Path:
-        """What edsr-export makes of a checkpoint; ``res_scale`` where that does not know its residual scaling."""
+        """What edsr-export makes of a checkpoint.
+
+        Args:
+            checkpoint: of any network.
+            res_scale: where the checkpoint does not tell its residual scaling.
+            scale: which, of a network that has several.
+            collapse_tail: or ``--no-collapse``.
+            precision: as in ``ExportOptions``.
+        """
         folder = self._form_folder(collapse_tail, "checkpoints")
-        return self._export(checkpoint, folder, collapse_tail, res_scale, precision)
+        return self._export(checkpoint, folder, collapse_tail, res_scale, precision, scale)
 
     def _checkpoint(self, scale: int) -> Path:
         checkpoint = self._folder / f"random_x{scale}.pt"
@@ -173,11 +182,12 @@ class Models:
         collapse_tail: bool = True,
         res_scale: float | None = None,
         precision: Literal["fp32", "fp16"] = "fp32",
+        scale: int | None = None,
     ) -> Path:
-        options = ExportOptions(collapse_tail=collapse_tail, precision=precision)
-        path = folder / f"{checkpoint.stem}{options.suffix}.onnx"
+        options = ExportOptions(scales=(scale,) if scale else (), collapse_tail=collapse_tail, precision=precision)
+        path = folder / f"{checkpoint.stem}{f'_{scale}' if scale else ''}{options.suffix}.onnx"
         if not path.exists():
-            export_checkpoint(checkpoint, folder, options, res_scale=res_scale)
+            export_checkpoint(checkpoint, path, options, res_scale=res_scale)
         return path
 
 

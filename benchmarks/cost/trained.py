@@ -13,8 +13,8 @@ from edsr_train.models.branch import SuperResolutionNetwork
 CHECKPOINTS = Path(__file__).resolve().parent.parent.parent / "train" / "checkpoints"
 
 
-def network_behind(path: Path) -> SuperResolutionNetwork | None:
-    """The network that a file was exported from; None where its checkpoint is not there.
+def checkpoint_behind(path: Path) -> Path | None:
+    """The checkpoint that a file was exported from; None where it is not there.
 
     Args:
         path: an ONNX file from wherever it comes.
@@ -22,10 +22,14 @@ def network_behind(path: Path) -> SuperResolutionNetwork | None:
     if METADATA_KEY not in read_metadata(path):
         return None
     source = read_contract(path).source_sha256
-    for checkpoint in sorted(path for path in CHECKPOINTS.iterdir() if path.is_file()):
-        if hashlib.sha256(checkpoint.read_bytes()).hexdigest() == source:
-            return load_network(checkpoint).network
-    return None
+    there = sorted(path for path in CHECKPOINTS.iterdir() if path.is_file())
+    return next((each for each in there if hashlib.sha256(each.read_bytes()).hexdigest() == source), None)
+
+
+def network_behind(path: Path) -> SuperResolutionNetwork | None:
+    """Its network."""
+    checkpoint = checkpoint_behind(path)
+    return None if checkpoint is None else load_network(checkpoint).network
 
 
 def graph_behind(path: Path) -> Graph | None:

@@ -16,11 +16,17 @@ from edsr_runtime.zoo import shipped_models
 from edsr_train.checkpoint import load_network, save_checkpoint
 from tiny_networks import tiny_edsr
 
-FILES = [(name, precision) for name, precisions in ship.SHIPPED.items() for precision in precisions]
+FILES = [
+    (name, scale, precision)
+    for name, precisions in ship.SHIPPED.items()
+    for scale in load_network(ship.CHECKPOINTS / f"{name}.safetensors").network.scales
+    for precision in precisions
+]
 
 
-def shipped_path(name: str, precision: str) -> Path:
-    return ship.MODELS / f"{name}{'_fp16' if precision == 'fp16' else ''}.onnx"
+def shipped_path(name: str, scale: int, precision: str) -> Path:
+    head = "" if name.endswith(f"_x{scale}") else f"_x{scale}"  # of a network with several
+    return ship.MODELS / f"{name}{head}{'_fp16' if precision == 'fp16' else ''}.onnx"
 
 
 def compare_with_checkpoint(file: Path, checkpoint: Path) -> Contract:
@@ -38,10 +44,16 @@ def test_all_models_that_ship_are_made_by_one_command() -> None:
     assert there == {shipped_path(*file) for file in FILES} == set(ship.MODELS.glob("*.onnx"))
 
 
-@pytest.mark.parametrize(("name", "precision"), FILES)
-def test_a_shipped_model_computes_what_its_checkpoint_computes(name: str, precision: str) -> None:
-    contract = compare_with_checkpoint(shipped_path(name, precision), ship.CHECKPOINTS / f"{name}.safetensors")
-    assert (contract.precision, contract.io, contract.self_ensemble) == (precision, "float", False)
+@pytest.mark.parametrize(("name", "scale", "precision"), FILES)
+def test_a_shipped_model_computes_what_its_checkpoint_computes(name: str, scale: int, precision: str) -> None:
+    contract = compare_with_checkpoint(shipped_path(name, scale, precision), ship.CHECKPOINTS / f"{name}.safetensors")
+    assert (contract.scale, contract.precision) == (scale, precision)
+    assert (contract.io, contract.self_ensemble) == ("float", False)
+
+
+def test_all_that_is_shipped_is_below_25_megabytes() -> None:
+    package = [path for folder in ("models", "demo") for path in (ship.MODELS.parent / folder).iterdir()]
+    assert sum(path.stat().st_size for path in package) < 25e6
 
 
 def test_a_model_of_other_weights_is_noticed(tmp_path: Path) -> None:
@@ -49,8 +61,8 @@ def test_a_model_of_other_weights_is_noticed(tmp_path: Path) -> None:
     loaded = load_network(ship.CHECKPOINTS / f"{name}.safetensors")
     with pytest.raises(AssertionError, match=r"other\.pt has changed: make models"):
         save_checkpoint(tmp_path / "other.pt", tiny_edsr(4))
-        compare_with_checkpoint(shipped_path(name, "fp32"), tmp_path / "other.pt")
-    model = onnx.load(shipped_path(name, "fp32"))
+        compare_with_checkpoint(shipped_path(name, 4, "fp32"), tmp_path / "other.pt")
+    model = onnx.load(shipped_path(name, 4, "fp32"))
     weights = max(model.graph.initializer, key=lambda initializer: len(initializer.raw_data))
     values = onnx.numpy_helper.to_array(weights).copy()
     values.flat[0] += 0.01
