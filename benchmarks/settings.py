@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from benchmarks.timing import Effort
 
 _LATENCY = Effort(rounds=10, least_runs=10, least_seconds=1.0)  # a hundred runs: fewer have no 99th percentile
-_OFFLINE = Effort(rounds=5, least_seconds=5.0, warm_up=1)
+_OFFLINE = Effort(rounds=3, least_seconds=5.0, warm_up=0)  # folders take long, and every turn has a run for nothing
 _FIELD = Effort(rounds=7, least_seconds=0.5, warm_up=1)
 
 MEASUREMENTS = (
@@ -41,7 +41,7 @@ class Settings:
     ceiling_copied_bytes: int = 1 << 28
     ceiling_rounds: int = 10
     offline_effort: Effort = _OFFLINE
-    offline_pictures: int = 16
+    offline_pictures: int = 8
     offline_scale: int = 2
     ring_rounds: int = 15
     """More than elsewhere: what is looked for is a few percent."""
@@ -95,7 +95,7 @@ class Settings:
     loader_batch: int = 16
     loader_updates: int = 20
     """Batches per timing of the loader."""
-    claims_updates: int = 3000
+    claims_updates: int = 2000
     """Of each training run."""
     claims_validate_every: int = 250
     claims_batch: int = 16
