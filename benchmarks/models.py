@@ -13,13 +13,14 @@ from benchmarks.settings import Settings
 from edsr_export.deploy import Deployed
 from edsr_export.exporting import ExportOptions, export_checkpoint
 from edsr_export.fold import Folded, fold
-from edsr_export.tail import RADIUS, CollapsedTail
+from edsr_export.tail import CollapsedTail
 from edsr_export.to_onnx import _quiet, set_metadata, to_onnx
 from edsr_runtime.contract import METADATA_KEY, read_contract
 from edsr_train.architectures.registry import ARCHITECTURES
 from edsr_train.checkpoint import save_checkpoint
 from edsr_train.models.branch import SuperResolutionNetwork
 from edsr_train.models.edsr import EDSR
+from edsr_train.models.linear_tail import RADIUS
 
 _SEED = 0
 _EXAMPLE_HW = (12, 14)  # any size will do

@@ -18,11 +18,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from edsr_export.tail import collapse, is_collapsible, is_linear, picture_channels
+from edsr_export.tail import collapse
 from edsr_export.transposed import as_convolution
 from edsr_train.models.bicubic import Bicubic
 from edsr_train.models.blocks import ResBlock, SumOf
 from edsr_train.models.branch import Branch
+from edsr_train.models.linear_tail import is_collapsible, is_linear, picture_channels
 
 _FP16_HEADROOM = 8.0  # measured maxima stay this far below the largest FP16 number
 _FP16_MAX = 65504.0

@@ -9,43 +9,16 @@ small kernels of their own, and the nine regions are put together again.
 
 from collections.abc import Iterator
 from itertools import product
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-RADIUS = 2  # LR pixels that one pixel of the tail's output can see, for any number of 3x3 convolutions and shuffles
+from edsr_train.models.linear_tail import RADIUS, layers_of, picture_channels
+
 MIN_SIDE = RADIUS + 1  # below that, a pixel is in the first and in the last ring at once
 
 _SIDES = ("first", "inner", "last")
-
-
-def is_linear(part: nn.Module) -> bool:
-    """True if a part of a network is made of convolutions and pixel shuffles only."""
-    return all(isinstance(m, nn.Conv2d | nn.PixelShuffle) for m in layers_of(part))
-
-
-def is_collapsible(tail: nn.Module) -> bool:
-    """True if the tail is linear, of several plain 3x3 convolutions: one convolution is left as it is."""
-    convolutions = [m for m in layers_of(tail) if isinstance(m, nn.Conv2d)]
-    are_plain = all(m.kernel_size == (3, 3) and m.groups == 1 for m in convolutions)
-    return is_linear(tail) and len(convolutions) > 1 and are_plain
-
-
-def picture_channels(tail: nn.Module) -> int:
-    """Channels of the picture that a tail gives: those of its last convolution, but for a pixel shuffle after it."""
-    *_, last = layers_of(tail)
-    cells = last.upscale_factor**2 if isinstance(last, nn.PixelShuffle) else 1
-    convolution = next(m for m in reversed(layers_of(tail)) if isinstance(m, nn.Conv2d | nn.ConvTranspose2d))
-    return int(convolution.out_channels // cells)
-
-
-def layers_of(part: nn.Module) -> list[Any]:
-    """What does the work, in order: ``nn.Sequential`` taken apart, everything else whole."""
-    if not isinstance(part, nn.Sequential):
-        return [part]
-    return [layer for inner in part for layer in layers_of(inner)]
 
 
 @torch.no_grad()

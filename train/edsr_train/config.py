@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from edsr_runtime.errors import EdsrError
 
+_LEAST_COLLAPSED = 3  # one LR pixel is left
 _LARGEST_SEED = 2**64 - 1  # that PyTorch's generator takes
 
 
@@ -45,6 +46,11 @@ class TrainConfig:
         "convolutions of NVIDIA GPUs round what they multiply to ten bits.",
     )
     channels_last: bool = _option(False, "Memory format of convolutions; usually faster with bf16 and fp16.")
+    collapse_tail: bool = _option(
+        False,
+        "Compute a linear tail, such as EDSR's, as one convolution at LR resolution: the same weights and gradients "
+        "for fewer operations; the outermost LR pixels of patches do not count then.",
+    )
     compile: bool = _option(False, "torch.compile the network.")
     seed: int = _option(0, "Of initial weights and patches.")
     log_every: int = _option(100, "Updates between two lines of the log.")
@@ -60,6 +66,8 @@ class TrainConfig:
             raise EdsrError(f"the EMA decay is {self.ema:g}, expected 0 (off) or a number below 1, such as 0.999")
         if not 0 <= self.clip < math.inf:
             raise EdsrError(f"clip is {self.clip:g}, expected 0 (off) or a positive number")
+        if self.collapse_tail and self.patch < _LEAST_COLLAPSED:
+            raise EdsrError(f"patch is {self.patch}, expected at least {_LEAST_COLLAPSED} with --collapse-tail")
         if not 0 <= self.warmup < self.updates:
             raise EdsrError(f"warmup is {self.warmup}, expected 0 (off) or fewer than the {self.updates} updates")
         if not 0 <= self.seed <= _LARGEST_SEED:

@@ -65,6 +65,7 @@ def fit_in_folder(order: Order, folder: RunFolder, mode: Mode, device: str, voic
             with processes.together():
                 run = _run(order, folder, goes_on)
                 check_device(run.config.training, processes.device)
+                check_tail(run.network, run.config.training)
                 check_divisible(run.config.training.batch, processes)
             _check_agreement("another checkpoint", f"{run.done} {run.config.network}", processes)
             say(f"network: {describe(run)}")

@@ -10,11 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edsr_runtime.errors import EnvironmentUnfitError
+from edsr_runtime.errors import EdsrError, EnvironmentUnfitError
 from edsr_train.compiling import check_compiler, compiler_errors_said
 from edsr_train.config import TrainConfig
 from edsr_train.memory import memory_for
 from edsr_train.models.branch import SuperResolutionNetwork
+from edsr_train.models.linear_tail import CollapsedBranch, can_collapse
 from edsr_train.muon import Muon
 from edsr_train.processes import Processes
 from edsr_train.tf32 import tf32
@@ -52,16 +53,18 @@ class Updater:
 
         Raises:
             EnvironmentUnfitError: the device cannot do what ``config`` asks for.
+            EdsrError: the network cannot.
         """
         device = processes.device
         check_device(config, device)
+        check_tail(network, config)
         network.to(device)
         if config.channels_last:
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._network, self._config, self._processes = network, config, processes
         self._averaged = copy.deepcopy(network).requires_grad_(False) if config.ema else None
         self._trained = [p for p in network.parameters() if p.requires_grad]
-        self._forward = processes.share(_AtScale(network, config.compile), has_unused=len(network.scales) > 1)
+        self._forward = processes.share(_AtScale(network, config), has_unused=len(network.scales) > 1)
         self._optimizers = _optimizers(self._trained, config)
         self._scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
         self._criterion = _CRITERIA[config.loss]
@@ -101,7 +104,7 @@ class Updater:
         with tf32(config.precision == "tf32"):
             with torch.autocast(lr.device.type, dtype, enabled=dtype is not None):
                 sr = self._forward(lr, scale)
-            loss = self._criterion(sr.float(), hr)
+            loss = self._criterion(sr.float(), _inner(hr, sr))
             self._network.zero_grad(set_to_none=True)
             self._scaler.scale(loss).backward()
         for optimizer in self._optimizers.values():
@@ -168,6 +171,12 @@ def _optimizers(trained: Sequence[nn.Parameter], config: TrainConfig) -> dict[st
     return {"optimizer": adam, **({"muon": Muon(kernels, config.lr)} if kernels else {})}
 
 
+def _inner(hr: Tensor, sr: Tensor) -> Tensor:
+    """The part of ``hr`` that ``sr`` is of: all of it, or all but a ring."""
+    ring = (hr.shape[-1] - sr.shape[-1]) // 2
+    return hr[..., ring : hr.shape[-2] - ring, ring : hr.shape[-1] - ring]
+
+
 def check_device(config: TrainConfig, device: torch.device) -> None:
     """EnvironmentUnfitError if the device cannot do what ``config`` asks for."""
     if config.precision == "tf32" and (
@@ -178,15 +187,25 @@ def check_device(config: TrainConfig, device: torch.device) -> None:
         check_compiler(device)
 
 
+def check_tail(network: SuperResolutionNetwork, config: TrainConfig) -> None:
+    """EdsrError if ``config`` wants a tail collapsed that cannot be."""
+    if config.collapse_tail and not all(can_collapse(network.branch(scale)) for scale in network.scales):
+        raise EdsrError(
+            "--collapse-tail: the tail of this network is one convolution already, or not linear. Leave it away"
+        )
+
+
 class _AtScale(nn.Module):
     """The network at a scale that is an argument: what is compiled, and shared between processes."""
 
-    def __init__(self, network: SuperResolutionNetwork, compile_: bool) -> None:
+    def __init__(self, network: SuperResolutionNetwork, config: TrainConfig) -> None:
         super().__init__()
         self.network = network
-        branches = {scale: network.branch(scale) for scale in network.scales}
+        branches: dict[int, nn.Module] = {scale: network.branch(scale) for scale in network.scales}
+        if config.collapse_tail:
+            branches = {scale: CollapsedBranch(network.branch(scale)) for scale in network.scales}
         # In a plain dict, since the parameters are the network's own already.
-        self._branches = {s: torch.compile(branch) if compile_ else branch for s, branch in branches.items()}
+        self._branches = {s: torch.compile(branch) if config.compile else branch for s, branch in branches.items()}
 
     def forward(self, lr: Tensor, scale: int) -> Tensor:
         return self._branches[scale](lr)
