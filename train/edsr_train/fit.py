@@ -23,7 +23,7 @@ from edsr_train.processes import Processes, check_divisible, is_torchrun, start_
 from edsr_train.progress import show_preparation, show_progress
 from edsr_train.run_folder import Mode, RunFolder
 from edsr_train.start import Order, Run, absolute, describe, new_run, resumed_run
-from edsr_train.updater import check_device
+from edsr_train.updater import check_device, check_tail
 from edsr_train.validation import Validation
 from edsr_train.voice import Voice
 from edsr_train.watchers import Tolerant
