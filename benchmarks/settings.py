@@ -59,7 +59,7 @@ class Settings:
     """Of each set; None: all."""
     quality_peer_sets: tuple[str, ...] = ("Set5",)
     """Where what people use today is measured too: their pixels do not depend on the set, and most are slow."""
-    quality_form_sets: tuple[str, ...] = ("Set5", "Set14")
+    quality_form_sets: tuple[str, ...] = ("Set5",)
     """Where all forms of ours are measured; elsewhere those that compute something else, but no self-ensemble."""
     seams_halos: tuple[int, ...] = (0, 8, 16)
     """Beside the exact one; LR pixels."""

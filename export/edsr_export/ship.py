@@ -17,6 +17,9 @@ SHIPPED: dict[str, tuple[Literal["fp32", "fp16"], ...]] = {
     "edsr-small_x2": ("fp32", "fp16"),
     "edsr-small_x3": ("fp32", "fp16"),
     "edsr-small_x4": ("fp32", "fp16"),
+    "edsr-baseline_x2": ("fp32",),
+    "edsr-baseline_x3": ("fp32",),
+    "edsr-baseline_x4": ("fp32",),
 }
 """Checkpoint -> what is exported of it: FP32 for CPUs, FP16 for TensorRT. All else is as ``edsr-export`` has it."""
 

@@ -31,6 +31,10 @@ from edsr_runtime.zoo import shipped_models
 from edsr_train.architectures.registry import ARCHITECTURES
 
 PIXEL = 4  # bytes of a float
+PARAMETERS = {
+    **{"edsr-baseline_x2": 1_369_859, "edsr-baseline_x3": 1_554_499, "edsr-baseline_x4": 1_517_571},  # as published
+    **{"edsr-small_x2": 427_212, "edsr-small_x3": 451_227, "edsr-small_x4": 484_848},  # of their card
+}
 TINY_PER_PIXEL = 27 * 8 + 3 * 72 * 8 + 72 * 32 + 4 * 72 * 32 + 16 * 72 * 3
 """Mult-Adds of EDSR 1x8 x4, as it is trained, for each pixel of the input."""
 
@@ -275,9 +279,12 @@ def test_the_command_counts_files_of_our_checkpoints_before_folding_too(
 
 
 def test_shipped_models_are_known_as_they_were_trained() -> None:
-    networks = {shipped.scale: trained.network_behind(shipped.path) for shipped in shipped_models()}
-    found = {scale: trained.learned(network, scale) for scale, network in networks.items() if network is not None}
-    assert found == {2: 427_212, 3: 451_227, 4: 484_848}
+    found = {}
+    for shipped in shipped_models():
+        network = trained.network_behind(shipped.path)
+        assert network is not None, shipped.path.name
+        found[shipped.path.stem] = trained.learned(network, shipped.scale)
+    assert found == PARAMETERS
 
 
 @pytest.mark.parametrize("shipped", shipped_models(), ids=lambda model: model.path.stem)
@@ -403,8 +410,8 @@ def test_networks_are_counted_as_trained_and_as_exported_and_others_are_absent(
     }
     found, *shipped = result.rows
     assert [row.network for row in shipped] == [model.path.stem for model in shipped_models()]
-    assert [row.parameters for row in shipped] == [427_212, 451_227, 484_848]  # of their card
-    assert [row.trained is not None for row in shipped] == [False, False, True]  # the scale that was asked for
+    assert [row.parameters for row in shipped] == list(PARAMETERS.values())
+    assert [row.trained is not None for row in shipped] == [row.scale == 4 for row in shipped]  # as was asked for
     assert all(row.exported is not None for row in shipped)
     assert found.published is not None and found.trained is not None and found.exported is not None
     assert found.parameters == 6867  # by hand: 27*8+8 + 3*(72*8+8) + 2*(72*32+32) + 72*3+3
