@@ -37,6 +37,13 @@ def types(path: Path) -> dict[int, int]:
     return found
 
 
+def kernels_of(path: Path) -> list[list[int]]:
+    """Shapes, as the benchmarks count them."""
+    graph = Graph.read(path)
+    found = [graph.weight(node.input[1]) for node in graph.nodes if node.op_type == "Conv"]
+    return [list(weight.dims) for weight in found if weight is not None]
+
+
 def run(path: Path) -> np.ndarray:
     lr = np.random.default_rng(0).uniform(0, 255, (2, 3, 11, 14)).astype(np.float32)
     return np.asarray(ort.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, {"input": lr})[0])
@@ -54,9 +61,7 @@ def test_a_checkpoint_in_half_gives_a_file_of_half_the_size_that_computes_the_sa
     assert large.stat().st_size - small.stat().st_size == pytest.approx(2 * kernels, abs=1000)
     assert np.array_equal(run(small), run(large))
     check_model(small)
-    graphs = Graph.read(small), Graph.read(large)
-    convolutions = [[graph.weight(n.input[1]).dims for n in graph.nodes if n.op_type == "Conv"] for graph in graphs]
-    assert convolutions[0] == convolutions[1]
+    assert kernels_of(small) == kernels_of(large) != []
     lr = np.random.default_rng(0).integers(0, 256, (20, 24, 3), dtype=np.uint8)
     for backend in ("openvino", "onnxruntime"):
         with (
