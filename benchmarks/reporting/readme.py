@@ -27,7 +27,8 @@ from edsr_runtime.errors import DataError
 from edsr_runtime.metrics import PROTOCOLS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-DOCUMENTS = ("README.md", "benchmarks/README.md", "runtime/edsr_runtime/models/edsr-small.md")
+_MODELS = "runtime/edsr_runtime/models"
+DOCUMENTS = ("README.md", "benchmarks/README.md", f"{_MODELS}/edsr-small.md", f"{_MODELS}/edsr-baseline.md")
 MARK = re.compile(r"<!-- table: (?P<table>[\w-]+), from: (?P<file>\S+) -->\n(?P<rows>(?:\n?(?:\|.*\n)+)?)")
 
 _SPEED = ("torch-eager-fp32", "auto", "openvino-fp32", "onnxruntime", "auto-no-collapse")
