@@ -40,6 +40,7 @@ _SMALL_BYTES = 1 << 16
 _MAX_NAME = 4096
 _ITEM_BYTES = {1: 4, 2: 1, 3: 1, 4: 2, 5: 2, 6: 4, 7: 8, 9: 1, 10: 2, 11: 8, 12: 4, 13: 8, 16: 2}
 """By TensorProto.DataType: those of numbers of whole bytes."""
+_MOST_ITEM_BYTES = max(_ITEM_BYTES.values())
 _INT64 = 7
 _OUR_DOMAINS = (b"", b"ai.onnx")
 
@@ -206,9 +207,7 @@ class _Check:
         if len(shape) > _MAX_RANK or any(not 0 <= side <= _MAX_SIDE for side in shape):
             raise _RefusedError(f"its weights {_name(name)} have the shape {_shape(shape)}")
         size = _product(shape) * _ITEM_BYTES[kind]
-        self._weight_bytes += size
-        if self._weight_bytes > MAX_WEIGHT_BYTES:
-            raise _RefusedError(f"its weights take more than {MAX_WEIGHT_BYTES >> 20} MiB")
+        self._count(size)
         if is_external or external:
             self._check_external(name, external, size)
         elif raw is not None and (raw.length != size or stored != size):
@@ -221,6 +220,11 @@ class _Check:
             data = content(self._file, raw, _SMALL_BYTES)
             numbers = [int.from_bytes(data[at : at + 8], "little", signed=True) for at in range(0, len(data), 8)]
         return _Tensor(name, tuple(shape), tuple(numbers) if kind == _INT64 else None)
+
+    def _count(self, weight_bytes: int) -> None:
+        self._weight_bytes += weight_bytes
+        if self._weight_bytes > MAX_WEIGHT_BYTES:
+            raise _RefusedError(f"its weights take more than {MAX_WEIGHT_BYTES >> 20} MiB")
 
     def _check_external(self, name: bytes, external: dict[bytes, bytes], size: int) -> None:
         location = external.get(b"location", b"").decode("utf-8", "surrogateescape")
@@ -265,7 +269,8 @@ class _Check:
                     self._tensors |= {name: node.tensor for name in node.outputs}
                 continue
             if node.operator == "Cast" and (weights := self._tensors.get(node.inputs[0])) is not None:
-                # stored in fewer bytes than they are used in
+                # stored in fewer bytes than they are used in, and computed when the file is loaded
+                self._count(_product(weights.shape) * _MOST_ITEM_BYTES)
                 self._tensors |= {name: replace(weights, name=name, values=None) for name in node.outputs}
                 continue
             sizes = [known[name] for name in node.inputs if name in known]

@@ -123,6 +123,13 @@ def constant_bomb(model: ModelProto) -> None:
         model.graph.node.insert(number, helper.make_node("Concat", [name, name], [f"c{number}"], axis=0))
 
 
+def cast_bomb(model: ModelProto) -> None:
+    """Small weights that a session would make into many large ones."""
+    model.graph.initializer.append(numpy_helper.from_array(np.ones((1 << 10, 1 << 10), np.uint8), "c"))
+    for number in range(200):
+        model.graph.node.insert(0, helper.make_node("Cast", ["c"], [f"c{number}"], to=TensorProto.DOUBLE))
+
+
 def resize_bomb(model: ModelProto) -> None:
     model.graph.initializer.append(numpy_helper.from_array(np.array([1, 3, 60_000, 60_000]), "sizes"))
     behind(model, helper.make_node("Resize", ["before", "", "", "sizes"], ["output"], mode="nearest"))
@@ -183,6 +190,7 @@ def two_graphs(model: ModelProto) -> bytes:
         (memory_bomb, "its operator Concat would give "),
         (out_of_order, "takes what no operator before it gives"),
         (constant_bomb, "its operator Concat computes with weights alone"),
+        (cast_bomb, "its weights take more than 1024 MiB"),
         (resize_bomb, "it has the operator 'Resize', which no network of ours has"),
         (rank_bomb, "takes weights of the shape 65536x1x1x1x1, expected one for each channel"),
         (product_bomb, "its operator Transpose exchanges other axes"),

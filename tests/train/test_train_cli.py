@@ -792,3 +792,18 @@ def test_half_rounds_a_checkpoint_and_keeps_what_it_says_but_the_state_of_traini
     again = edsr_train("half", "--ckpt", tmp_path / "run.pt", "-o", tmp_path / "half.safetensors")
     assert (again.exit_code, (tmp_path / "half.safetensors").read_bytes()) == (2, before)
     assert "exists: pass --overwrite to replace it, or another -o" in again.stderr
+
+
+def test_half_says_why_a_file_cannot_be_written_and_takes_residual_scaling(tmp_path: Path) -> None:
+    network = EDSR(EDSRConfig(2, n_resblocks=1, n_feats=32))
+    torch.save(network.state_dict(), tmp_path / "bare.pt")
+    bare = ("half", "--ckpt", tmp_path / "bare.pt")
+    unknown = edsr_train(*bare, "-o", tmp_path / "a.pt")
+    assert (unknown.exit_code, "Pass --res-scale" in unknown.stderr) == (2, True)
+    nowhere = edsr_train(*bare, "--res-scale", "0.5", "-o", tmp_path / "no" / "a.pt")
+    sentence = f"error: {tmp_path / 'no' / 'a.pt'}: cannot be written (No such file or directory)\n"
+    assert (nowhere.exit_code, nowhere.stderr) == (2, sentence)
+    assert edsr_train(*bare, "--res-scale", "0.5", "-o", tmp_path / "a.pt").exit_code == 0
+    config = load_network(tmp_path / "a.pt").config
+    assert isinstance(config, EDSRConfig)
+    assert config.res_scale == 0.5

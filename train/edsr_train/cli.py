@@ -160,10 +160,11 @@ def evaluate_checkpoint(
 
 
 @main.command()
-@click.option("--ckpt", type=_FILE, required=True, metavar="FILE", help="A checkpoint that carries its configuration.")
+@click.option("--ckpt", type=_FILE, required=True, metavar="FILE", help="A checkpoint, ours or another project's.")
+@click.option("--res-scale", type=float, metavar="X", help="Residual scaling, where the checkpoint does not store it.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, metavar="FILE", help="The smaller one.")
 @click.option("--overwrite", is_flag=True, help="Replace it if it exists.")
-def half(ckpt: Path, output: Path, overwrite: bool) -> None:
+def half(ckpt: Path, res_scale: float | None, output: Path, overwrite: bool) -> None:
     """Round the kernels of a checkpoint to FP16, for files of half the size.
 
     What edsr-export writes of it is half the size too, and computes in FP32 all the same. Mean shift and biases stay
@@ -174,9 +175,12 @@ def half(ckpt: Path, output: Path, overwrite: bool) -> None:
     _use_torch(None)
     from edsr_train.checkpoint import load_network, save_checkpoint
 
-    loaded = load_network(ckpt)
+    loaded = load_network(ckpt, res_scale=res_scale)
     said = {name: value for name, value in loaded.extra.items() if name != "training"}  # which has other weights
-    save_checkpoint(output, loaded.network, said, half=True)
+    try:
+        save_checkpoint(output, loaded.network, said, half=True)
+    except OSError as err:
+        raise EdsrError(f"{output}: cannot be written ({err.strerror})") from err
     click.echo(f"{output}: {output.stat().st_size / 1e6:.1f} MB, of {ckpt.stat().st_size / 1e6:.1f} MB")
 
 

@@ -29,7 +29,7 @@ class TrainConfig:
     updates: int = _option(300_000, "Length of the run.")
     optimizer: Literal["adam", "muon"] = _option(
         "adam",
-        "adam: the paper's; muon: kernels of convolutions by Muon, all else by Adam, for a few times fewer updates.",
+        "adam: the paper's; muon: kernels of convolutions by Muon, all else by Adam.",
     )
     lr: float = _option(1e-4, "Learning rate at its peak.")
     schedule: Literal["halving", "cosine"] = _option(
