@@ -21,6 +21,9 @@ VENV_MADE := $(VENV)/.made-$(HERE)
 DEMO_MADE := $(VENV)/.installed-demo-$(HERE)
 ALL_MADE := $(VENV)/.installed-all-$(HERE)
 
+# What pip compiles while it installs the project, where there is a C compiler.
+COMPILED := runtime/edsr_runtime/amx/convolutions.c
+
 # TensorRT-RTX exists for x86-64 only. cuda-bindings is what the tests of the device layer run on.
 ifeq ($(shell uname -sm),Linux x86_64)
 RTX := ,rtx,cuda
@@ -86,12 +89,12 @@ $(VENV_MADE):
 	fi; \
 	exit 1
 
-$(DEMO_MADE): pyproject.toml constraints.txt | $(VENV_MADE)
+$(DEMO_MADE): pyproject.toml constraints.txt $(COMPILED) | $(VENV_MADE)
 	$(PIP) install --quiet -c constraints.txt -e '.[cpu]'
 	touch $@
 
 # PyTorch on its own first: pip settles on the pinned build before it looks at what else wants torch.
-$(ALL_MADE): pyproject.toml constraints.txt | $(VENV_MADE)
+$(ALL_MADE): pyproject.toml constraints.txt $(COMPILED) | $(VENV_MADE)
 	$(PIP) install --quiet -c constraints.txt torch
 	$(PIP) install --quiet -c constraints.txt -e '.[cpu,train,export,bench,peers,dev$(RTX)]'
 	touch $(DEMO_MADE) $@

@@ -130,10 +130,11 @@ class ModelOptions:
 )
 @click.option(
     "--backend",
-    type=click.Choice(["auto", "openvino", "onnxruntime", "tensorrt"]),
+    type=click.Choice(["auto", "amx", "openvino", "onnxruntime", "tensorrt"]),
     default="auto",
     show_default=True,
-    help="What computes. auto: TensorRT if there is an engine for this GPU, else the fastest that is installed.",
+    help="What computes. auto: TensorRT if there is an engine for this GPU, else amx, kernels of our own for EDSR and "
+    "MDSR on CPUs with AMX, else the fastest that is installed.",
 )
 @click.option(
     "--precision",
@@ -267,8 +268,8 @@ def main(
         raise click.UsageError("Missing option '-s': how many times are the pictures to be enlarged?")
     if address is not None and executor != "ray":
         raise click.UsageError("--address is that of a Ray cluster: add --executor ray.")
-    if gpus and backend == "openvino":
-        raise click.UsageError("--gpus: OpenVINO runs on the CPU here; leave one of the two out.")
+    if gpus and backend in ("amx", "openvino"):
+        raise click.UsageError(f"--gpus: --backend {backend} runs on the CPU; leave one of the two out.")
     arguments = {
         "backend": backend,
         "precision": precision,

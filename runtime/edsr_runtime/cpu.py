@@ -1,5 +1,6 @@
 """What this machine's CPU computes in, and how much memory there is."""
 
+import os
 import platform
 import resource
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 _CPUINFO = Path("/proc/cpuinfo")
+_CPUS = Path("/sys/devices/system/cpu")
 _NO_LIMIT = 1 << 62
 """Version 1 writes about 2^63 where there is none."""
 _MEMINFO = Path("/proc/meminfo")
@@ -49,6 +51,20 @@ def cpu_flags() -> CpuFlags:
     first = dict(part.split(":", 1) for part in reversed(lines) if ":" in part)
     entries = {key.strip(): value.strip() for key, value in first.items()}
     return CpuFlags(entries.get("model name", platform.processor()), frozenset(entries.get("flags", "").split()))
+
+
+def usable_cores() -> int:
+    """Cores that this process may compute on; two threads of one core count once, because they share what computes."""
+    if not hasattr(os, "sched_getaffinity"):
+        return os.cpu_count() or 1
+    return max(1, len({_siblings(cpu) for cpu in os.sched_getaffinity(0)}))
+
+
+def _siblings(cpu: int) -> str:
+    try:
+        return (_CPUS / f"cpu{cpu}/topology/thread_siblings_list").read_text().strip()
+    except OSError:
+        return str(cpu)
 
 
 def available_memory() -> int | None:

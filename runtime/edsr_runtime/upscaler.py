@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from edsr_runtime import tiling
 from edsr_runtime.automatic_tile import LEAST_HALOS, automatic_tile, has_room
 from edsr_runtime.backends.base import Backend, DeviceBackend, NonFiniteError, Precision
-from edsr_runtime.backends.choose import PRECISIONS, Model, choose, open_backend
+from edsr_runtime.backends.choose import PRECISIONS, Model, choose, exact_backend, open_backend
 from edsr_runtime.backends.engines import Wish, contract_of, is_engine
 from edsr_runtime.cpu import available_memory
 from edsr_runtime.cuda.device import DeviceMemoryError
@@ -50,7 +50,8 @@ class Upscaler:
 
         Args:
             model: ONNX file written by edsr-export, or engine written by edsr-trt.
-            backend: ``auto``, ``openvino``, ``onnxruntime`` or ``tensorrt``; for an engine ``auto`` or ``tensorrt``.
+            backend: ``auto``, ``amx``, ``openvino``, ``onnxruntime`` or ``tensorrt``; for an engine ``auto`` or
+                ``tensorrt``.
             precision: ``auto`` is BF16 for 8-bit pictures where the backend and the CPU compute in it, else FP32.
             tile: largest side of a tile with its halo, LR pixels; ``auto`` goes by memory.
             halo: LR pixels around a tile's core; default: the receptive radius, with which tiles have no seams.
@@ -378,12 +379,11 @@ class Upscaler:
         """The same model in the highest precision that the backend has, loaded when first needed."""
         with self._lock:
             if self._exact is None:
-                wanted: Precision = "fp32" if self._backend_name == "openvino" else self.contract.precision
+                name, precision = exact_backend(self._backend_name)
+                wanted: Precision = precision or self.contract.precision
                 same = self._backend.precision == wanted or self._device is not None
                 self._exact = (
-                    self._backend
-                    if same
-                    else open_backend(self._backend_name, self._path, self.contract, wanted, self._threads)
+                    self._backend if same else open_backend(name, self._path, self.contract, wanted, self._threads)
                 )
             return self._exact
 

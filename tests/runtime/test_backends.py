@@ -120,7 +120,7 @@ def test_without_any_backend_the_error_says_what_to_install(monkeypatch: pytest.
 
 
 def test_an_unknown_backend_is_refused() -> None:
-    with pytest.raises(EdsrError, match="unknown backend 'tensorflow': expected auto, openvino, onnxruntime or tens"):
+    with pytest.raises(EdsrError, match="unknown backend 'tensorflow': expected auto, amx, openvino, onnxruntime"):
         choose.choose("tensorflow")
 
 

@@ -562,7 +562,7 @@ def test_a_model_for_uint8_is_refused_at_once(uint8_model: Path) -> None:
     ("options", "sentence"),
     [
         ({"precision": "int8"}, "unknown precision 'int8': expected auto, bf16 or fp32"),
-        ({"backend": "torch"}, "unknown backend 'torch': expected auto, openvino, onnxruntime or tensorrt"),
+        ({"backend": "torch"}, "unknown backend 'torch': expected auto, amx, openvino, onnxruntime or tensorrt"),
         ({"halo": -1}, "halo is -1, expected 0 or more LR pixels"),
         ({"threads": 0}, "threads is 0, expected 1 or more"),
     ],

@@ -6,14 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from edsr_runtime.amx.availability import why_not_amx
 from edsr_runtime.backends.base import Backend, Precision
 from edsr_runtime.backends.engines import Wish, build_engine_for, find_engine, is_engine
 from edsr_runtime.contract import Contract
+from edsr_runtime.cpu import cpu_flags
 from edsr_runtime.errors import EdsrError, EnvironmentUnfitError, MissingDependencyError, ModelFileError
 from edsr_runtime.trt.driver import cuda_driver
 
+AMX = "amx"
+"""Our own kernels, for some networks on some CPUs."""
 BACKENDS = ("openvino", "onnxruntime")
-"""What runs ONNX files."""
+"""What runs all ONNX files, in FP32 too."""
 TENSORRT = "tensorrt"
 """What runs engines that were built of them."""
 PRECISIONS = ("auto", "bf16", "fp32")
@@ -53,15 +57,15 @@ def choose(backend: str, model: Model | None = None) -> Choice:
         EdsrError: TensorRT was asked for, and there is no engine that could be used.
         EnvironmentUnfitError: a GPU was asked for, and nothing could run the model there.
     """
-    if backend not in ("auto", *BACKENDS, TENSORRT):
-        raise EdsrError(f"unknown backend {backend!r}: expected auto, {', '.join(BACKENDS)} or {TENSORRT}")
+    if backend not in ("auto", AMX, *BACKENDS, TENSORRT):
+        raise EdsrError(f"unknown backend {backend!r}: expected auto, {', '.join((AMX, *BACKENDS))} or {TENSORRT}")
     if model is not None and is_engine(model.path):
-        if backend in BACKENDS:
+        if backend in (AMX, *BACKENDS):
             raise EdsrError(f"{model.path}: an engine is run by TensorRT, not by {backend}: leave --backend out")
         return Choice(TENSORRT, "as asked", model.path)
     if model is not None and model.needs_gpu:
         _check_gpu(backend)
-    if backend in BACKENDS:
+    if backend in (AMX, *BACKENDS):
         return Choice(backend, "as asked")
     if backend == TENSORRT:
         assert model is not None
@@ -74,12 +78,12 @@ def choose(backend: str, model: Model | None = None) -> Choice:
         raise EnvironmentUnfitError(
             f"nothing here runs {model.path.name} on a GPU: {lack}; and onnxruntime-gpu is not installed"
         )
-    return _choose_for_onnx(against)
+    return _choose_for_onnx(model, against)
 
 
 def _check_gpu(backend: str) -> None:
-    if backend == "openvino":
-        raise EnvironmentUnfitError("OpenVINO runs on the CPU here, and a GPU was asked for: use another backend")
+    if backend in (AMX, "openvino"):
+        raise EnvironmentUnfitError(f"{backend} runs on the CPU here, and a GPU was asked for: use another backend")
     cuda_driver()
     if backend == "onnxruntime" and not _onnxruntime_has_gpu():
         raise EnvironmentUnfitError(
@@ -87,12 +91,17 @@ def _check_gpu(backend: str) -> None:
         )
 
 
-def _choose_for_onnx(against: str) -> Choice:
+def _choose_for_onnx(model: Model | None, against: str) -> Choice:
     installed = [name for name in BACKENDS if importlib.util.find_spec(name)]
     if not installed:
         raise MissingDependencyError("openvino or onnxruntime", extra="cpu")
     if _onnxruntime_has_gpu():
         return Choice("onnxruntime", f"auto: onnxruntime-gpu and an NVIDIA driver are installed{against}")
+    if cpu_flags().has_amx and model is not None and model.wish.precision in (None, "bf16"):
+        lack = why_not_amx(model.path)
+        if lack is None:
+            return Choice(AMX, f"auto: kernels of our own, the fastest on this CPU{against}")
+        against += f"; {lack}"
     if installed[0] == "openvino":
         return Choice("openvino", f"auto: the fastest on CPUs{against}")
     return Choice("onnxruntime", f"auto: openvino, which is faster on CPUs, is not installed{against}")
@@ -139,6 +148,10 @@ def open_backend(
         MissingDependencyError: the backend's package is not installed.
     """
     try:
+        if name == AMX:
+            from edsr_runtime.backends.amx import AmxBackend
+
+            return AmxBackend(path, precision, threads)
         if name == "openvino":
             from edsr_runtime.backends.ov import OpenVinoBackend
 
@@ -148,6 +161,13 @@ def open_backend(
         return OnnxRuntimeBackend(path, contract, precision, threads)
     except ImportError as err:
         raise MissingDependencyError(name, extra="cpu") from err
+
+
+def exact_backend(name: str) -> tuple[str, Precision | None]:
+    """What runs the same model in its highest precision on the same device, and that precision; None: the file's."""
+    if name == AMX:
+        name = "openvino" if importlib.util.find_spec("openvino") else "onnxruntime"
+    return name, "fp32" if name == "openvino" else None
 
 
 def _onnxruntime_has_gpu() -> bool:

@@ -1,0 +1,158 @@
+"""A program on pictures: memory for planes, and threads."""
+
+import ctypes
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edsr_runtime.amx.library import Layer, Network, Plane, check_machine, load
+from edsr_runtime.amx.packing import aligned, aligned_zeros, packed_bias, packed_kernel, tiles_of
+from edsr_runtime.amx.program import Program
+from edsr_runtime.backends.base import NonFiniteError
+
+_WIDTH = 16
+"""Pixels that are computed at once; what lies behind a row's end is computed too, and not kept."""
+_NOWHERE = -1
+
+
+class Execution:
+    """A program that is ready to run. One picture at a time, with all threads."""
+
+    def __init__(self, program: Program, threads: int, *, on_matrix_units: bool = True) -> None:
+        """Pack the kernels.
+
+        Args:
+            program: what to compute.
+            threads: how many compute.
+            on_matrix_units: False: the same in plain C, slowly, for tests.
+
+        Raises:
+            EnvironmentUnfitError: this machine has no matrix units, or the kernels were not compiled.
+        """
+        if on_matrix_units:
+            check_machine()
+        self._library = load()
+        self._program = program
+        self._on_matrix_units = on_matrix_units
+        self._threads = threads
+        self._pool = ThreadPoolExecutor(threads - 1, "edsr-amx") if threads > 1 else None
+        self._kernels = [aligned(packed_kernel(convolution.kernel)) for convolution in program.convolutions]
+        self._biases = [aligned(packed_bias(convolution.bias)) for convolution in program.convolutions]
+        # (F, 3, k, k) -> (k, k, 3, F)
+        self._first = np.ascontiguousarray(program.first_kernel.transpose(2, 3, 1, 0))
+        self._first_bias = np.ascontiguousarray(program.first_bias)
+        self._planes: list[NDArray[Any]] = []
+        self._hw = (0, 0)
+        self._lock = threading.Lock()
+
+    def run_uint8(self, lr: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """(H, W, 3) -> (scale*H, scale*W, 3), clamped and rounded half to even.
+
+        Raises:
+            NonFiniteError: NaN or infinity inside.
+            MemoryError: there is too little for the planes.
+        """
+        height, width, _ = lr.shape
+        scale = self._program.scale
+        sr = np.empty((scale * height, scale * width, 3), np.uint8)
+        self._run(lr.astype(np.float32), sr_bytes=sr)
+        return sr
+
+    def run_float(self, lr: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(H, W, 3) of 0..255 -> (3, scale*H, scale*W), not clamped; raises as ``run_uint8`` does."""
+        height, width, _ = lr.shape
+        scale = self._program.scale
+        sr = np.empty((3, scale * height, scale * width), np.float32)
+        self._run(lr, sr_floats=sr)
+        return sr
+
+    def close(self) -> None:
+        """End the threads and give back memory."""
+        if self._pool is not None:
+            self._pool.shutdown()
+        self._planes.clear()
+        self._hw = (0, 0)
+
+    def _run(self, lr: NDArray[np.float32], **sr: NDArray[Any]) -> None:
+        height, width, _ = lr.shape
+        reach = self._program.first_kernel.shape[-1] // 2
+        framed = np.zeros((height + 2 * reach, width + 2 * reach, 3), np.float32)
+        np.subtract(lr, self._program.mean, out=framed[reach : reach + height, reach : reach + width])
+        with self._lock:
+            planes = self._planes_for(height, width)
+            layers = [self._layer(at, height, width) for at in range(len(self._kernels))]
+            network = Network(
+                features=self._program.features,
+                height=height,
+                width=width,
+                scale=self._program.scale,
+                threads=self._threads,
+                count=len(layers),
+                layers=(Layer * len(layers))(*layers),
+                planes=planes,
+                lr=framed.ctypes.data,
+                first=self._first.ctypes.data,
+                first_bias=self._first_bias.ctypes.data,
+                first_kernel=self._program.first_kernel.shape[-1],
+                first_to=0,
+                **{name: array.ctypes.data for name, array in sr.items()},
+            )
+            self._compute(network)
+        if network.is_not_finite:
+            raise NonFiniteError
+
+    def _compute(self, network: Network) -> None:
+        # Threads wait for each other at the ends of layers, so all must run at once.
+        others = (
+            [self._pool.submit(self._share, network, thread) for thread in range(1, self._threads)]
+            if self._pool
+            else []
+        )
+        self._share(network, 0)
+        for other in others:
+            other.result()
+
+    def _share(self, network: Network, thread: int) -> None:
+        self._library.edsr_run(ctypes.byref(network), thread, self._on_matrix_units)
+
+    def _layer(self, at: int, height: int, width: int) -> Layer:
+        convolution, kernel, bias = self._program.convolutions[at], self._kernels[at], self._biases[at]
+        top, bottom = _range(convolution.vertical, height)
+        left, right = _range(convolution.horizontal, width)
+        return Layer(
+            weights=kernel.ctypes.data,
+            bias=bias.ctypes.data,
+            kernel=convolution.kernel.shape[-1],
+            tiles=tiles_of(len(convolution.kernel)),
+            is_rectified=convolution.is_rectified,
+            from_=convolution.source,
+            to=_NOWHERE if convolution.target is None else convolution.target,
+            skip=_NOWHERE if convolution.skip is None else convolution.skip,
+            top=top,
+            bottom=bottom,
+            left=left,
+            right=right,
+        )
+
+    def _planes_for(self, height: int, width: int) -> ctypes.Array[Plane]:
+        """With zeros around the picture. What is inside does not matter, it is written before it is read."""
+        border, features = self._program.border, self._program.features
+        pitch = (-(-width // _WIDTH) * _WIDTH + 2 * border) * features
+        size = (height + 2 * border) * pitch + 2 * _WIDTH * features  # the last row is read beyond its end
+        if self._hw != (height, width):
+            if not self._planes or self._planes[0].size < size:
+                self._planes.clear()
+                self._planes = [aligned_zeros(size, np.uint16) for _ in range(self._program.planes)]
+            else:
+                for plane in self._planes:
+                    plane[:size] = 0
+            self._hw = (height, width)
+        origin = (border * pitch + border * features) * 2  # bytes
+        return (Plane * len(self._planes))(*(Plane(plane.ctypes.data + origin, pitch) for plane in self._planes))
+
+
+def _range(side: str | None, length: int) -> tuple[int, int]:
+    return {None: (0, length), "first": (0, 1), "inner": (1, length - 1), "last": (length - 1, length)}[side]

@@ -1,0 +1,127 @@
+"""The kernels compute what onnxruntime does, but for rounding to BF16: at borders and corners, in tiles of any size."""
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+from numpy.typing import NDArray
+
+from edsr_runtime.amx.execution import Execution
+from edsr_runtime.amx.program import Program, read_program
+from edsr_runtime.backends.base import NonFiniteError
+from edsr_runtime.errors import EnvironmentUnfitError
+
+SUITED = ("edsr-x2", "edsr-x3", "edsr-x4", "direct-x2", "wide-x3", "mdsr-x2", "mdsr-x3", "mdsr-x4")
+SIZES = ((3, 3), (3, 40), (37, 5), (16, 16), (17, 33), (31, 48))
+"""The smallest; narrow ones; just what is computed at once, and one pixel more."""
+FAULT = 0.06
+"""Of the spread of a result: rounding leaves half of that, a kernel at the wrong place many times as much."""
+
+
+def noise(*hw: int) -> NDArray[np.uint8]:
+    return np.random.default_rng(sum(hw)).integers(0, 256, (*hw, 3), dtype=np.uint8)
+
+
+def exact(path: Path, lr: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """(H, W, 3) -> (3, sH, sW), by onnxruntime."""
+    session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    (sr,) = session.run(None, {"input": lr.transpose(2, 0, 1)[None].astype(np.float32)})
+    return np.asarray(sr)[0]
+
+
+def computed(program: Program, lr: NDArray[np.uint8], **how: Any) -> NDArray[np.float32]:
+    with closing(Execution(program, how.pop("threads", 2), **how)) as execution:
+        return execution.run_float(lr.astype(np.float32))
+
+
+@pytest.mark.parametrize("name", SUITED)
+def test_every_pixel_is_the_networks(name: str, suited_models: dict[str, Path], on_matrix_units: bool) -> None:
+    path = suited_models[name]
+    program = read_program(path)
+    for hw in SIZES if on_matrix_units else SIZES[:4]:
+        lr = noise(*hw)
+        expected = exact(path, lr)
+        found = computed(program, lr, on_matrix_units=on_matrix_units)
+        assert np.abs(found - expected).max() < FAULT * expected.std(), hw
+
+
+def test_a_ring_with_the_kernels_of_the_inside_would_be_found(
+    suited_models: dict[str, Path], on_matrix_units: bool
+) -> None:
+    path = suited_models["edsr-x2"]
+    program = read_program(path)
+    inner = next(c for c in program.convolutions if c.vertical == c.horizontal == "inner")
+    wrong = replace(
+        program,
+        convolutions=tuple(
+            replace(c, kernel=inner.kernel, bias=inner.bias) if c.target is None else c for c in program.convolutions
+        ),
+    )
+    lr = noise(12, 13)
+    difference = np.abs(computed(wrong, lr, on_matrix_units=on_matrix_units) - exact(path, lr))
+    assert difference[:, 2:-2, 2:-2].max() < FAULT * exact(path, lr).std() < difference.max() / 5
+
+
+def test_uint8_is_the_same_clamped_and_rounded(suited_models: dict[str, Path], on_matrix_units: bool) -> None:
+    for name in ("edsr-x2", "edsr-x3", "edsr-x4"):
+        lr = np.where(noise(9, 21) > 127, np.uint8(255), np.uint8(0))
+        with closing(Execution(read_program(suited_models[name]), 2, on_matrix_units=on_matrix_units)) as execution:
+            floats = execution.run_float(lr.astype(np.float32))
+            assert floats.min() < 0 and floats.max() > 255, "nothing would be clamped"
+            expected = np.rint(floats.clip(0, 255)).astype(np.uint8).transpose(1, 2, 0)
+            np.testing.assert_array_equal(execution.run_uint8(lr), expected)
+
+
+def test_the_number_of_threads_changes_no_bit(suited_models: dict[str, Path], on_matrix_units: bool) -> None:
+    program = read_program(suited_models["mdsr-x3"])
+    lr = noise(10, 19)
+    alone = computed(program, lr, threads=1, on_matrix_units=on_matrix_units)
+    for threads in (2, 3, 12):  # more than there are rows, too
+        np.testing.assert_array_equal(
+            computed(program, lr, threads=threads, on_matrix_units=on_matrix_units), alone, strict=True
+        )
+
+
+def test_what_was_computed_before_changes_no_bit(suited_models: dict[str, Path], on_matrix_units: bool) -> None:
+    program = read_program(suited_models["edsr-x3"])
+    sizes = ((20, 30), (6, 7), (30, 20), (20, 30), (3, 3))
+    fresh = [computed(program, noise(*hw), on_matrix_units=on_matrix_units) for hw in sizes]
+    with closing(Execution(program, 2, on_matrix_units=on_matrix_units)) as execution:
+        for hw, expected in zip(sizes, fresh, strict=True):
+            np.testing.assert_array_equal(execution.run_float(noise(*hw).astype(np.float32)), expected)
+
+
+def test_two_callers_at_once_get_their_own(suited_models: dict[str, Path], on_matrix_units: bool) -> None:
+    program = read_program(suited_models["direct-x2"])
+    pictures = [noise(8 + i % 3, 17) for i in range(12)]
+    with closing(Execution(program, 2, on_matrix_units=on_matrix_units)) as execution, ThreadPoolExecutor(4) as pool:
+        expected = [execution.run_uint8(lr) for lr in pictures]
+        for found, wanted in zip(pool.map(execution.run_uint8, pictures), expected, strict=True):
+            np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_what_is_not_finite_is_not_hidden(value: float, suited_models: dict[str, Path], on_matrix_units: bool) -> None:
+    program = read_program(suited_models["edsr-x2"])
+    lr = noise(6, 20).astype(np.float32)
+    lr[3, 11, 1] = value
+    with closing(Execution(program, 2, on_matrix_units=on_matrix_units)) as execution:
+        with pytest.raises(NonFiniteError):
+            execution.run_float(lr)
+        assert np.isfinite(execution.run_float(noise(6, 20).astype(np.float32))).all(), "the next picture is another"
+
+
+def test_without_matrix_units_it_is_an_error_with_advice(
+    suited_models: dict[str, Path], kernels: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edsr_runtime.amx import library
+    from edsr_runtime.cpu import CpuFlags
+
+    monkeypatch.setattr(library, "cpu_flags", lambda: CpuFlags("old", frozenset({"avx2"})))
+    with pytest.raises(EnvironmentUnfitError, match=r"this CPU has no AMX.*use --backend auto"):
+        Execution(read_program(suited_models["edsr-x2"]), 1)
