@@ -75,6 +75,7 @@ class Form:
 
 
 AUTO = Form("auto", "auto", "auto")
+AMX = Form("amx", "amx", "bf16")
 OPENVINO_BF16 = Form("openvino-bf16", "openvino", "bf16")
 OPENVINO_FP32 = Form("openvino-fp32", "openvino", "fp32")
 ONNXRUNTIME = Form("onnxruntime", "onnxruntime", "auto")
@@ -86,7 +87,7 @@ ONNXRUNTIME_GPU = Form("onnxruntime-gpu", "onnxruntime", "auto", needs_gpu=True)
 TENSORRT = Form("tensorrt", TENSORRT_BACKEND, "auto", needs_gpu=True)
 """In FP16, by an engine that is built for the occasion."""
 
-EXPLICIT = (OPENVINO_BF16, OPENVINO_FP32, ONNXRUNTIME)
+EXPLICIT = (AMX, OPENVINO_BF16, OPENVINO_FP32, ONNXRUNTIME)
 ON_A_GPU = (ONNXRUNTIME_GPU, TENSORRT)
 ALL_FORMS = (AUTO, *EXPLICIT, NO_COLLAPSE, ENSEMBLE, IN_TILES, *ON_A_GPU)
 

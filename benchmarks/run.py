@@ -15,6 +15,7 @@ if __name__ == "__main__":  # started as a file: the package is beside the folde
 import click
 
 from benchmarks import machine as machines
+from benchmarks.peers.registry import PEERS, TORCH_EAGER
 from benchmarks.report import show_comparison, write_report
 from benchmarks.reporting.compare import DEFAULT_THRESHOLD
 from benchmarks.reporting.document import render, warnings
@@ -30,6 +31,7 @@ from benchmarks.settings import (
 from edsr_runtime.command import EdsrCommand, needs_extra
 from edsr_runtime.errors import EdsrError
 
+PEER_NAMES = tuple(peer.name for peer in PEERS if peer is not TORCH_EAGER)
 RESULTS = Path(__file__).resolve().parent / "results"
 _NEED_DATA = {
     "quality": "benchmark pictures",
@@ -46,6 +48,16 @@ def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> tup
     if unknown := sorted(wanted - set(MEASUREMENTS)):
         raise click.BadParameter(f"{unknown[0]!r} is none of {', '.join(MEASUREMENTS)}.", ctx, param)
     return tuple(name for name in MEASUREMENTS if name in wanted)
+
+
+def _peers(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...] | None:
+    """Comma-separated peers, or none of them."""
+    if value is None:
+        return None
+    wanted = () if value == "none" else tuple(name.strip() for name in value.split(","))
+    if unknown := sorted(set(wanted) - set(PEER_NAMES)):
+        raise click.BadParameter(f"{unknown[0]!r} is none of {', '.join(PEER_NAMES)}.", ctx, param)
+    return wanted
 
 
 @click.command(cls=EdsrCommand)
@@ -69,6 +81,12 @@ def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> tup
     type=click.Choice(["2", "3", "4"]),
     multiple=True,
     help="Of cost, latency, ring and quality; may be repeated. Default: 4, with --full all.",
+)
+@click.option(
+    "--peers",
+    callback=_peers,
+    metavar="NAME,...|none",
+    help=f"What latency and offline time beside PyTorch eager FP32 and ours: of {', '.join(PEER_NAMES)}. Default: all.",
 )
 @click.option("--rounds", type=click.IntRange(min=1), help="Of every timing.")
 @click.option(
@@ -117,6 +135,7 @@ def main(
     extent: str,
     only: tuple[str, ...] | None,
     scales: tuple[str, ...],
+    peers: tuple[str, ...] | None,
     rounds: int | None,
     output: Path | None,
     overwrite: bool,
@@ -136,6 +155,7 @@ def main(
     if scales:
         some = tuple(sorted(map(int, scales)))
         settings = dataclasses.replace(settings, scales=some, cost_scales=some, quality_scales=some)
+    settings = dataclasses.replace(settings, peers=peers)
     if rounds is not None:
         settings = with_rounds(settings, rounds)
     names = only or (MEASUREMENTS if extent == "full" else QUICK_MEASUREMENTS)

@@ -33,6 +33,8 @@ class Settings:
     latency_effort: Effort = _LATENCY
     latency_tile: int = 128
     """Side of a tile with its halo, where tiles are compared with the whole picture; LR pixels."""
+    peers: tuple[str, ...] | None = None
+    """Names of those that are timed, besides what all are compared with; None: all."""
     slow_peers: bool = True
     """Those that take minutes to load."""
     ceiling_matrix: int = 2048

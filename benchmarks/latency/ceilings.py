@@ -4,6 +4,7 @@ A network that seems faster than the fastest of these has not done its work, or 
 """
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +17,10 @@ from torch import nn
 
 from benchmarks.device import Device
 from benchmarks.timing import Candidate, Effort, all_runs, take_turns
-from edsr_runtime.errors import MissingDependencyError
+from edsr_runtime.amx.library import check_machine, load
+from edsr_runtime.amx.packing import aligned, to_bf16
+from edsr_runtime.cpu import usable_cores
+from edsr_runtime.errors import EnvironmentUnfitError, MissingDependencyError
 
 _SEED = 0
 
@@ -80,7 +84,7 @@ def measure_ceilings(folder: Path, sizes: Sizes, effort: Effort) -> list[Ceiling
     places = [CPU, *([GPU] if torch.cuda.is_available() else [])]
     with ExitStack() as stack, torch.inference_mode(), _as_fast_as_fp32_can():
         tasks = [task for place in places for task in _torch_tasks(sizes, place)]
-        tasks += [*_openvino_tasks(folder, sizes), _copy_task(sizes)]
+        tasks += [*_openvino_tasks(folder, sizes), *_amx_tasks(sizes, stack), _copy_task(sizes)]
         stack.callback(tasks.clear)
         turns = take_turns([Candidate(task.name, task.run) for task in tasks], effort, seed=_SEED)
         ceilings = []
@@ -168,6 +172,28 @@ def _openvino_tasks(folder: Path, sizes: Sizes) -> list[_Task]:
             work = _DEEP * 2 * 9 * channels**2 * height * width
             tasks.append(_Task(name, precision, work, partial(request.infer, [x], share_inputs=True)))
     return tasks
+
+
+def _amx_tasks(sizes: Sizes, stack: ExitStack) -> list[_Task]:
+    """Products of tiles that are loaded once: nothing that loads what it multiplies is faster."""
+    try:
+        check_machine()
+    except EnvironmentUnfitError:
+        return []
+    threads, times = usable_cores(), sizes.matrix**2 // 4
+    values = aligned(to_bf16(np.random.default_rng(_SEED).standard_normal(4 * _TILE).astype(np.float32)))
+    pool = stack.enter_context(ThreadPoolExecutor(threads))
+
+    def run() -> None:
+        shares = [pool.submit(load().edsr_amx_products, values.ctypes.data, times) for _ in range(threads)]
+        for share in shares:
+            share.result()
+
+    return [_Task("AMX products without loads, bf16", "bf16", threads * times * 4 * _TILE_OPERATIONS, run)]
+
+
+_TILE = 16 * 32  # values
+_TILE_OPERATIONS = 2 * 16 * 16 * 32  # multiplications and additions of one product
 
 
 _DEEP = 4  # convolutions one after another, so that turning the input's layout counts for little

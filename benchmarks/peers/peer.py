@@ -3,12 +3,15 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
 from edsr_runtime.errors import EdsrError
+
+if TYPE_CHECKING:
+    from torch import nn
 
 Rgb = NDArray[np.uint8]
 """(H, W, 3)."""
@@ -18,7 +21,7 @@ Rgb = NDArray[np.uint8]
 class Subject:
     """One network, in the forms that peers read."""
 
-    network: nn.Module
+    network: "nn.Module"
     """Unfolded: (N, 3, H, W) of 0..255 -> (N, 3, scale*H, scale*W), not clamped."""
     onnx: Path
     """The same as ONNX, with symbolic height and width."""

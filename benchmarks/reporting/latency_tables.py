@@ -39,7 +39,7 @@ def _case(section: Result, case: Result) -> Table:
     gain = spread(case["times_no_collapse"], 2).text
     notes = [
         f"auto is {auto['description'].partition(': ')[2]}",
-        f"{gain} times as fast as without tail collapse",
+        f"{shown(case.get('collapsed', 'auto'))} is {gain} times as fast as without tail collapse",
         f"copies to a device: {copies}",
     ]
     rounds = section["effort"]["rounds"]

@@ -13,6 +13,7 @@ _NAMES = {
     "auto-no-collapse": "edsr-toolkit, auto, without tail collapse",
     "auto-ensemble": "edsr-toolkit, auto, with self-ensemble",
     "auto-tiles": "edsr-toolkit, auto, in small tiles",
+    "amx": "edsr-toolkit, AMX kernels",
     "openvino-bf16": "edsr-toolkit, OpenVINO BF16",
     "openvino-fp32": "edsr-toolkit, OpenVINO FP32",
     "openvino-fp32-ensemble": "edsr-toolkit, OpenVINO FP32, with self-ensemble",

@@ -32,9 +32,9 @@ _MODELS = "runtime/edsr_runtime/models"
 DOCUMENTS = ("README.md", "benchmarks/README.md", f"{_MODELS}/edsr-small.md", f"{_MODELS}/edsr-baseline.md")
 MARK = re.compile(r"<!-- table: (?P<table>[\w-]+), from: (?P<file>\S+) -->\n(?P<rows>(?:\n?(?:\|.*\n)+)?)")
 
-_SPEED = ("torch-eager-fp32", "auto", "openvino-fp32", "onnxruntime", "auto-no-collapse")
+_SPEED = ("torch-eager-fp32", "auto", "openvino-bf16", "openvino-fp32", "onnxruntime", "auto-no-collapse")
 """At every scale but the largest, where all candidates are shown."""
-_QUALITY = ("openvino-bf16", "openvino-fp32", "onnxruntime")
+_QUALITY = ("amx", "openvino-bf16", "openvino-fp32", "onnxruntime")
 """The candidates that documents show; all are in the result."""
 _CARDS = ("edsr-small", "edsr-baseline", "mdsr-baseline")
 """Models with a card."""
@@ -167,7 +167,7 @@ def _quality(section: Result) -> Table:
     for case in (case for case in section["cases"] if case["is_shipped"] and case["set"] == "Set5"):
         by_name = {row["name"]: row for row in case["rows"]}
         losses = [signed(by_name[name]["loss_db"], 4) if name in by_name else Cell("") for name in _QUALITY]
-        in_bf16, gained = by_name.get(_QUALITY[0]), by_name.get(ENSEMBLE)
+        in_bf16, gained = by_name.get("openvino-bf16"), by_name.get(ENSEMBLE)
         rows.append(
             (
                 case["model"],
@@ -178,7 +178,7 @@ def _quality(section: Result) -> Table:
             )
         )
     header = (
-        *("model", "PSNR, dB / SSIM", "loss in BF16, dB", "in FP32", "with onnxruntime"),
+        *("model", "PSNR, dB / SSIM", "loss with AMX, dB", "in BF16, OpenVINO", "in FP32", "with onnxruntime"),
         *("samples that BF16 changes", "gain of the self-ensemble, dB"),
     )
     return Table("quality", "Quality", header, "l" + "r" * (len(header) - 1), rows)

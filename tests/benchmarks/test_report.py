@@ -45,7 +45,7 @@ def text() -> str:
         "| nothing: the harness alone | unfolded | none | 0.00 | 0.00 | 0.00 | 2000000.00 (1800000.00 to 2200000.00) "
         "|  |  |  |  | 120 |",
         "* auto is openvino (auto: the fastest on CPUs), bf16 on CPU, AMX",
-        "* 1.75 (1.70 to 1.80) times as fast as without tail collapse",
+        "* edsr-toolkit, auto is 1.75 (1.70 to 1.80) times as fast as without tail collapse",
         "| OpenCV DNN | missing: not today |  |  |  |  |  |  |  |  |  |  |",
         "* copies to a device: none: in and out are in main memory",
         "| PyTorch GEMM 2048, fp32 | CPU | fp32 | 1,280.0 | 1,270.0 | GFLOP/s |",

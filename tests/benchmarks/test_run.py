@@ -61,7 +61,7 @@ def test_latency_of_every_candidate(tmp_path: Path) -> None:
     rows = {row["name"]: row for row in case["rows"]}
     candidates = {*(peer.name for peer in PEERS), *(form.name for form in ALL_FORMS), "null", "null-runtime"}
     assert set(rows) == candidates - set(case["missing"])
-    assert set(case["missing"]) <= {*ON_A_GPU_OR_SLOW, "openvino-bf16", "peer-ncnn", "peer-opencv"}
+    assert set(case["missing"]) <= {*ON_A_GPU_OR_SLOW, "amx", "openvino-bf16", "peer-ncnn", "peer-opencv"}
     torch_ms = rows["torch-eager-fp32"]["rounds_ms"]
     for row in rows.values():
         assert row["latency_ms"]["count"] == len(row["rounds_ms"]) == 1
@@ -102,7 +102,7 @@ def test_offline_writes_what_it_measures(tmp_path: Path, monkeypatch: pytest.Mon
     assert set(written) == {"in", *measured_names}
     everyone = {*(peer.name for peer in PEERS), *(form.name for form in ALL_FORMS)}
     assert measured_names | set(section["missing"]) == everyone
-    left_out = {"openvino-bf16", "openvino-fp32", "auto-ensemble", "auto-tiles"}
+    left_out = {"amx", "openvino-bf16", "openvino-fp32", "auto-ensemble", "auto-tiles"}
     assert set(section["missing"]) - left_out <= {*ON_A_GPU_OR_SLOW, "peer-ncnn", "peer-opencv"}
     assert section["missing"]["torch-compile-fp32"] == "takes minutes to compile: only with --full"
     for row in section["rows"]:
@@ -146,7 +146,7 @@ def test_start_up_in_processes_of_their_own(tmp_path: Path) -> None:
 
 def test_cost_of_the_border_ring_in_every_form(tmp_path: Path) -> None:
     section = measured(tmp_path, "ring")["results"]["ring"]
-    forms = {"openvino-bf16", "openvino-fp32", "onnxruntime"} - set(section["missing"])
+    forms = {"amx", "openvino-bf16", "openvino-fp32", "onnxruntime"} - set(section["missing"])
     assert {(row["scale"], row["name"]) for row in section["rows"]} == {(4, form) for form in forms}
     worst = max(row["overhead_percent"]["median"] for row in section["rows"])
     assert section["targets"][0]["measured"] == worst

@@ -123,7 +123,7 @@ def latency_section() -> single_stream.LatencyResult:
             "null", "null", 0.001, 2e6, gflops=None, share_of_ceiling=None, max_difference=None, changed_share=None
         ),
     ]
-    case = single_stream.LatencyCase(4, rows, Spread(1.75, 1.7, 1.8, 10), {"peer-opencv": "not today"})
+    case = single_stream.LatencyCase(4, rows, Spread(1.75, 1.7, 1.8, 10), "auto", {"peer-opencv": "not today"})
     targets = [
         at_least("x4, auto", 24, 25.0, "times"),
         at_least("x4, no collapse", 1.6, 1.5, "times"),

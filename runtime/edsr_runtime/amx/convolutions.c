@@ -250,20 +250,18 @@ WITH_AMX INLINE void to_plane(const Network *network, const Layer *layer, int y0
   const Plane from = network->planes[layer->from], to = network->planes[layer->to];
   const Plane skip = layer->skip < 0 ? to : network->planes[layer->skip];
   const int64_t pair_values = (int64_t)kernel * kernel * F * PAIR;
-  float sums[2][PAIR * PAIR] __attribute__((aligned(64)));
+  float sums[PAIR * PAIR] __attribute__((aligned(64))); /* of one block: those before are away when it is done */
   Pending pending = {0};
-  int turn = 0;
   for (int y = y0; y < y1; y++)
     for (int pair = 0; pair < F / PAIR; pair++)
       for (int x = layer->left; x < layer->right; x += PAIR) {
         const uint16_t *weights = layer->weights + pair * pair_values;
         const int64_t at = (int64_t)x * F + pair * PAIR;
-        float *own = sums[turn ^= 1];
         if (layer->right - x > BREADTH)
-          block(from, weights, y, x, own, PAIR, &pending, F, kernel, 1, 1);
+          block(from, weights, y, x, sums, PAIR, &pending, F, kernel, 1, 1);
         else
-          block(from, weights, y, x, own, PAIR, &pending, F, kernel, 0, 1);
-        pending.sums = own;
+          block(from, weights, y, x, sums, PAIR, &pending, F, kernel, 0, 1);
+        pending.sums = sums;
         pending.bias = layer->bias + pair * PAIR;
         pending.skip = layer->skip < 0 ? NULL : skip.origin + y * skip.pitch + at;
         pending.to = to.origin + y * to.pitch + at;
@@ -377,6 +375,27 @@ WITH_AMX static void release(void) { _tile_release(); }
 int edsr_amx_allowed(void) {
   enum { ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18 };
   return syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
+}
+
+/* What the matrix units do at the most, for benchmarks: so many times four products of tiles that are loaded once, from
+ * four tiles of values. */
+WITH_AMX void edsr_amx_products(const uint16_t *values, int64_t times) {
+  configure();
+  _tile_zero(0);
+  _tile_zero(1);
+  _tile_zero(2);
+  _tile_zero(3);
+  _tile_loadd(4, values, 64);
+  _tile_loadd(5, values + TILE, 64);
+  _tile_loadd(6, values + 2 * TILE, 64);
+  _tile_loadd(7, values + 3 * TILE, 64);
+  for (; times > 0; times--) {
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_dpbf16ps(1, 4, 7);
+    _tile_dpbf16ps(2, 5, 6);
+    _tile_dpbf16ps(3, 5, 7);
+  }
+  release();
 }
 
 #else

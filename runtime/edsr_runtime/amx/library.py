@@ -75,4 +75,7 @@ def load() -> ctypes.CDLL:
     library = ctypes.CDLL(str(Path(found.origin)))
     library.edsr_run.argtypes = (ctypes.POINTER(Network), ctypes.c_int, ctypes.c_int)
     library.edsr_run.restype = None
+    if hasattr(library, "edsr_amx_products"):  # not compiled for other processors
+        library.edsr_amx_products.argtypes = (ctypes.c_void_p, ctypes.c_int64)
+        library.edsr_amx_products.restype = None
     return library
