@@ -7,6 +7,9 @@
  * tiles are in the order in which they are used, for 32 results at a time: those of 64 in, 3x3, stay in the first cache
  * while a row is computed.
  *
+ * Two convolutions of a residual block are computed row by row in turns: what is between them is a few rows in the second
+ * cache and never a plane in main memory.
+ *
  * Every function that computes is called by all threads at once, each for its share of the rows.
  *
  * Source: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 1, chapter 18 (AMX).
@@ -28,6 +31,7 @@
 typedef struct {
   uint16_t *origin; /* of pixel (0, 0) */
   int64_t pitch;    /* values from one row to the next */
+  int32_t mask;     /* row y lies at y & mask: -1, but between two convolutions one less than the number of rows there */
 } Plane;
 
 typedef struct {
@@ -37,6 +41,7 @@ typedef struct {
   int32_t tiles;           /* of BREADTH results each */
   int32_t is_rectified;
   int32_t from, to, skip; /* planes; to: -1 for the picture; skip, which is added: -1 for none */
+  int32_t is_paired;      /* with the next one, which alone reads its result: to is not used */
   int32_t top, bottom, left, right; /* where: rows top to bottom - 1, and so on */
 } Layer;
 
@@ -44,6 +49,7 @@ typedef struct {
   int32_t features, height, width, scale, threads, count;
   const Layer *layers;
   const Plane *planes;
+  const Plane *between;    /* for each thread, the rows between two convolutions */
   const float *lr;         /* (H + kernel - 1, W + kernel - 1, 3), zeros around it */
   const float *first;      /* (kernel, kernel, 3, F) */
   const float *first_bias; /* (F) */
@@ -67,6 +73,8 @@ static uint16_t rounded(float value) {
   if (isnan(value)) return (uint16_t)(bits >> 16 | 0x40);
   return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
+
+static uint16_t *row_of(const Plane plane, int y) { return plane.origin + (int64_t)(y & plane.mask) * plane.pitch; }
 
 static int first_row(const Network *network, int thread) {
   return (int)((int64_t)network->height * thread / network->threads);
@@ -125,16 +133,15 @@ static void portable_first(const Network *network, int y0, int y1) {
       }
 }
 
-static float portable_sum(const Network *network, const Layer *layer, int y, int x, int result) {
-  const int F = network->features, kernel = layer->kernel, slices = F / DEPTH;
-  const Plane from = network->planes[layer->from];
+static float portable_sum(const Layer *layer, const Plane from, int y, int x, int result, const int F) {
+  const int kernel = layer->kernel, slices = F / DEPTH;
   const int pair = result / PAIR, breadth = smaller(PAIR, layer->tiles * BREADTH - pair * PAIR);
   const uint16_t *weights = layer->weights + (int64_t)pair * PAIR * kernel * kernel * F;
   const int tile = result % PAIR / BREADTH, column = result % BREADTH;
   float sum = layer->bias[result];
   for (int place = 0; place < kernel * kernel; place++) {
     const int ky = place / kernel - kernel / 2, kx = place % kernel - kernel / 2;
-    const uint16_t *pixel = from.origin + (y + ky) * from.pitch + (int64_t)(x + kx) * F;
+    const uint16_t *pixel = row_of(from, y + ky) + (int64_t)(x + kx) * F;
     for (int slice = 0; slice < slices; slice++, weights += DEPTH * breadth)
       for (int i = 0; i < DEPTH; i++)
         sum += widened(pixel[slice * DEPTH + i]) * widened(weights[tile * TILE + i / 2 * 2 * BREADTH + column * 2 + i % 2]);
@@ -142,29 +149,31 @@ static float portable_sum(const Network *network, const Layer *layer, int y, int
   return sum;
 }
 
-static void portable_layer(Network *network, const Layer *layer, int y0, int y1) {
+static void portable_row(const Network *network, const Layer *layer, const Plane from, const Plane to, int y, void *unused) {
   const int F = network->features;
+  (void)unused;
+  for (int x = layer->left; x < layer->right; x++)
+    for (int result = 0; result < F; result++) {
+      float sum = portable_sum(layer, from, y, x, result, F);
+      if (layer->skip >= 0) sum += widened(row_of(network->planes[layer->skip], y)[(int64_t)x * F + result]);
+      if (layer->is_rectified && sum < 0) sum = 0;
+      row_of(to, y)[(int64_t)x * F + result] = rounded(sum);
+    }
+}
+
+static void portable_to_picture(Network *network, const Layer *layer, int y0, int y1) {
   float results[MOST_RESULTS];
   uint8_t bytes[MOST_RESULTS];
   for (int y = y0; y < y1; y++)
     for (int x = layer->left; x < layer->right; x++) {
       for (int result = 0; result < layer->tiles * BREADTH; result++) {
-        float sum = portable_sum(network, layer, y, x, result);
-        if (layer->to < 0) {
-          results[result] = sum;
-          if (!isfinite(sum)) atomic_store(&network->is_not_finite, 1);
-          bytes[result] = (uint8_t)rintf(sum > 0 ? fminf(sum, 255) : 0);
-          continue;
-        }
-        if (layer->skip >= 0) {
-          const Plane skip = network->planes[layer->skip];
-          sum += widened(skip.origin[y * skip.pitch + (int64_t)x * F + result]);
-        }
-        if (layer->is_rectified && sum < 0) sum = 0;
-        network->planes[layer->to].origin[y * network->planes[layer->to].pitch + (int64_t)x * F + result] = rounded(sum);
+        const float sum = portable_sum(layer, network->planes[layer->from], y, x, result, network->features);
+        if (!isfinite(sum)) atomic_store(&network->is_not_finite, 1);
+        results[result] = sum;
+        bytes[result] = (uint8_t)rintf(sum > 0 ? fminf(sum, 255) : 0);
       }
-      if (layer->to < 0 && network->sr_floats) put_floats(network, results, y, x);
-      if (layer->to < 0 && network->sr_bytes) put_bytes(network, bytes, y, x);
+      if (network->sr_floats) put_floats(network, results, y, x);
+      if (network->sr_bytes) put_bytes(network, bytes, y, x);
     }
 }
 
@@ -220,7 +229,7 @@ WITH_AMX INLINE void block(const Plane from, const uint16_t *weights, int y, int
   if (is_wide) _tile_zero(2);
   if (is_wide && is_pair) _tile_zero(3);
   for (int ky = 0; ky < kernel; ky++) {
-    const uint16_t *pixels = from.origin + (y + ky - kernel / 2) * from.pitch + (int64_t)(x - kernel / 2) * F;
+    const uint16_t *pixels = row_of(from, y + ky - kernel / 2) + (int64_t)(x - kernel / 2) * F;
     for (int kx = 0; kx < kernel; kx++, pixels += F)
       for (int slice = 0; slice < slices; slice++) {
         _tile_loadd(4, pixels + slice * DEPTH, F * 2);
@@ -246,32 +255,46 @@ WITH_AMX INLINE void block(const Plane from, const uint16_t *weights, int y, int
   if (is_wide && is_pair) _tile_stored(3, sums + BREADTH * stride + BREADTH, row_bytes);
 }
 
-WITH_AMX INLINE void to_plane(const Network *network, const Layer *layer, int y0, int y1, const int F, const int kernel) {
-  const Plane from = network->planes[layer->from], to = network->planes[layer->to];
-  const Plane skip = layer->skip < 0 ? to : network->planes[layer->skip];
-  const int64_t pair_values = (int64_t)kernel * kernel * F * PAIR;
+/* What a thread has in hand from one row to the next. */
+typedef struct {
   float sums[PAIR * PAIR] __attribute__((aligned(64))); /* of one block: those before are away when it is done */
-  Pending pending = {0};
-  for (int y = y0; y < y1; y++)
-    for (int pair = 0; pair < F / PAIR; pair++)
-      for (int x = layer->left; x < layer->right; x += PAIR) {
-        const uint16_t *weights = layer->weights + pair * pair_values;
-        const int64_t at = (int64_t)x * F + pair * PAIR;
-        if (layer->right - x > BREADTH)
-          block(from, weights, y, x, sums, PAIR, &pending, F, kernel, 1, 1);
-        else
-          block(from, weights, y, x, sums, PAIR, &pending, F, kernel, 0, 1);
-        pending.sums = sums;
-        pending.bias = layer->bias + pair * PAIR;
-        pending.skip = layer->skip < 0 ? NULL : skip.origin + y * skip.pitch + at;
-        pending.to = to.origin + y * to.pitch + at;
-        pending.left = smaller(PAIR, layer->right - x);
-        pending.is_rectified = layer->is_rectified;
-      }
-  finish(&pending, PAIR, F);
+  Pending pending;
+} Hand;
+
+WITH_AMX INLINE void row(const Network *network, const Layer *layer, const Plane from, const Plane to, int y, Hand *hand,
+                         const int F, const int kernel) {
+  const int64_t pair_values = (int64_t)kernel * kernel * F * PAIR;
+  const uint16_t *skip = layer->skip < 0 ? NULL : row_of(network->planes[layer->skip], y);
+  Pending *pending = &hand->pending;
+  for (int pair = 0; pair < F / PAIR; pair++)
+    for (int x = layer->left; x < layer->right; x += PAIR) {
+      const uint16_t *weights = layer->weights + pair * pair_values;
+      const int64_t at = (int64_t)x * F + pair * PAIR;
+      if (layer->right - x > BREADTH)
+        block(from, weights, y, x, hand->sums, PAIR, pending, F, kernel, 1, 1);
+      else
+        block(from, weights, y, x, hand->sums, PAIR, pending, F, kernel, 0, 1);
+      pending->sums = hand->sums;
+      pending->bias = layer->bias + pair * PAIR;
+      pending->skip = skip ? skip + at : NULL;
+      pending->to = row_of(to, y) + at;
+      pending->left = smaller(PAIR, layer->right - x);
+      pending->is_rectified = layer->is_rectified;
+    }
 }
 
-WITH_AMX static void to_picture(Network *network, const Layer *layer, int y0, int y1) {
+WITH_AMX static void amx_row(const Network *network, const Layer *layer, const Plane from, const Plane to, int y, void *hand) {
+  if (network->features == 64 && layer->kernel == 3)
+    row(network, layer, from, to, y, hand, 64, 3); /* the same, compiled for these numbers */
+  else
+    row(network, layer, from, to, y, hand, network->features, layer->kernel);
+}
+
+WITH_AMX static void amx_finish(const Network *network, void *hand) {
+  finish(&((Hand *)hand)->pending, PAIR, network->features);
+}
+
+WITH_AMX static void amx_to_picture(Network *network, const Layer *layer, int y0, int y1) {
   const int F = network->features, kernel = layer->kernel, tiles = layer->tiles;
   const Plane from = network->planes[layer->from];
   float sums[PAIR * MOST_RESULTS] __attribute__((aligned(64)));
@@ -309,15 +332,6 @@ WITH_AMX static void to_picture(Network *network, const Layer *layer, int y0, in
       }
     }
   if (not_finite) atomic_store(&network->is_not_finite, 1);
-}
-
-WITH_AMX static void amx_layer(Network *network, const Layer *layer, int y0, int y1) {
-  if (layer->to < 0)
-    to_picture(network, layer, y0, y1);
-  else if (network->features == 64 && layer->kernel == 3)
-    to_plane(network, layer, y0, y1, 64, 3); /* the same, compiled for these numbers */
-  else
-    to_plane(network, layer, y0, y1, network->features, layer->kernel);
 }
 
 /* The first convolution, from three colours, is done in FP32: it is little work, and BF16 has too few bits for a colour
@@ -403,24 +417,78 @@ WITH_AMX void edsr_amx_products(const uint16_t *values, int64_t times) {
 int edsr_amx_allowed(void) { return 0; }
 static void configure(void) {}
 static void release(void) {}
+typedef struct {
+  int nothing;
+} Hand;
 static void amx_first(const Network *network, int y0, int y1) { portable_first(network, y0, y1); }
-static void amx_layer(Network *network, const Layer *layer, int y0, int y1) { portable_layer(network, layer, y0, y1); }
+static void amx_to_picture(Network *network, const Layer *layer, int y0, int y1) { portable_to_picture(network, layer, y0, y1); }
+static void amx_row(const Network *network, const Layer *layer, const Plane from, const Plane to, int y, void *hand) {
+  portable_row(network, layer, from, to, y, hand);
+}
+static void amx_finish(const Network *network, void *hand) { (void)network, (void)hand; }
 
 #endif
+
+static void no_finish(const Network *network, void *hand) { (void)network, (void)hand; }
+
+typedef struct {
+  void (*first)(const Network *, int y0, int y1);
+  void (*row)(const Network *, const Layer *, const Plane from, const Plane to, int y, void *hand);
+  void (*finish)(const Network *, void *hand); /* what is pending of the last rows */
+  void (*to_picture)(Network *, const Layer *, int y0, int y1);
+} Unit;
+
+static const Unit matrix_units = {amx_first, amx_row, amx_finish, amx_to_picture};
+static const Unit plain_c = {portable_first, portable_row, no_finish, portable_to_picture};
+
+/* Rows y0 to y1 - 1 of what two convolutions give one after the other. The second is a row later than it could be, because
+ * the end of a row of the first is pending while the next row is computed. */
+static void pair_of(const Network *network, const Layer *layer, int y0, int y1, Plane between, const Unit *unit, void *hand) {
+  const Layer *second = layer + 1;
+  const Plane from = network->planes[layer->from], to = network->planes[second->to];
+  const int reach = second->kernel / 2;
+  between.mask = 1;
+  while (between.mask < second->kernel) between.mask = between.mask << 1 | 1; /* one row more than the kernel needs */
+  for (int y = y0 - reach; y <= y1 + reach; y++) {
+    if (y >= 0 && y < network->height && y < y1 + reach) {
+      unit->row(network, layer, from, between, y, hand);
+    } else { /* outside of the picture, or one too many */
+      unit->finish(network, hand);
+      memset(row_of(between, y), 0, (size_t)network->width * network->features * sizeof *between.origin);
+    }
+    const int behind = y - reach - 1;
+    if (behind >= y0) unit->row(network, second, between, to, behind, hand);
+  }
+  unit->finish(network, hand);
+}
 
 /* One picture, from network->lr to sr; called by each of network->threads threads with a number of its own from 0. The
  * planes' borders are zeros. Nothing is returned: see network->is_not_finite. */
 void edsr_run(Network *network, int thread, int on_matrix_units) {
+  const Unit *unit = on_matrix_units ? &matrix_units : &plain_c;
   const int y0 = first_row(network, thread), y1 = first_row(network, thread + 1);
   int round = 0;
+  Hand hand;
+  memset(&hand, 0, sizeof hand);
   if (on_matrix_units) configure();
-  (on_matrix_units ? amx_first : portable_first)(network, y0, y1);
+  unit->first(network, y0, y1);
   wait_for_all(network, &round);
   for (int i = 0; i < network->count; i++) {
     const Layer *layer = network->layers + i;
     const int top = larger(y0, layer->top), bottom = smaller(y1, layer->bottom);
-    if (top < bottom) (on_matrix_units ? amx_layer : portable_layer)(network, layer, top, bottom);
-    if (layer->to >= 0) wait_for_all(network, &round);
+    if (layer->to < 0) {
+      unit->to_picture(network, layer, top, bottom);
+      continue; /* nobody reads the picture */
+    }
+    if (layer->is_paired) {
+      if (top < bottom) pair_of(network, layer, top, bottom, network->between[thread], unit, &hand);
+      i++;
+    } else {
+      for (int y = top; y < bottom; y++)
+        unit->row(network, layer, network->planes[layer->from], network->planes[layer->to], y, &hand);
+      unit->finish(network, &hand);
+    }
+    wait_for_all(network, &round);
   }
   if (on_matrix_units) release();
 }

@@ -2,6 +2,7 @@
 
 import ctypes
 import threading
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -16,6 +17,8 @@ from edsr_runtime.backends.base import NonFiniteError
 _WIDTH = 16
 """Pixels that are computed at once; what lies behind a row's end is computed too, and not kept."""
 _NOWHERE = -1
+_ROWS_FOR_PAIRS = 24
+"""Of each thread: with pairs, two more rows of the first convolution are computed at each of its ends."""
 
 
 class Execution:
@@ -44,7 +47,8 @@ class Execution:
         # (F, 3, k, k) -> (k, k, 3, F)
         self._first = np.ascontiguousarray(program.first_kernel.transpose(2, 3, 1, 0))
         self._first_bias = np.ascontiguousarray(program.first_bias)
-        self._planes: list[NDArray[Any]] = []
+        self._planes: dict[int, NDArray[Any]] = {}
+        self._between: list[NDArray[Any]] = []
         self._hw = (0, 0)
         self._lock = threading.Lock()
 
@@ -74,6 +78,7 @@ class Execution:
         if self._pool is not None:
             self._pool.shutdown()
         self._planes.clear()
+        self._between.clear()
         self._hw = (0, 0)
 
     def _run(self, lr: NDArray[np.float32], **sr: NDArray[Any]) -> None:
@@ -82,8 +87,9 @@ class Execution:
         framed = np.zeros((height + 2 * reach, width + 2 * reach, 3), np.float32)
         np.subtract(lr, self._program.mean, out=framed[reach : reach + height, reach : reach + width])
         with self._lock:
-            planes = self._planes_for(height, width)
-            layers = [self._layer(at, height, width) for at in range(len(self._kernels))]
+            in_pairs = height >= _ROWS_FOR_PAIRS * self._threads
+            layers = [self._layer(at, height, width, in_pairs) for at in range(len(self._kernels))]
+            planes, between = self._memory(height, width, in_pairs)
             network = Network(
                 features=self._program.features,
                 height=height,
@@ -93,6 +99,7 @@ class Execution:
                 count=len(layers),
                 layers=(Layer * len(layers))(*layers),
                 planes=planes,
+                between=between,
                 lr=framed.ctypes.data,
                 first=self._first.ctypes.data,
                 first_bias=self._first_bias.ctypes.data,
@@ -118,7 +125,7 @@ class Execution:
     def _share(self, network: Network, thread: int) -> None:
         self._library.edsr_run(ctypes.byref(network), thread, self._on_matrix_units)
 
-    def _layer(self, at: int, height: int, width: int) -> Layer:
+    def _layer(self, at: int, height: int, width: int, in_pairs: bool) -> Layer:
         convolution, kernel, bias = self._program.convolutions[at], self._kernels[at], self._biases[at]
         top, bottom = _range(convolution.vertical, height)
         left, right = _range(convolution.horizontal, width)
@@ -131,27 +138,59 @@ class Execution:
             from_=convolution.source,
             to=_NOWHERE if convolution.target is None else convolution.target,
             skip=_NOWHERE if convolution.skip is None else convolution.skip,
+            is_paired=in_pairs and convolution.is_paired,
             top=top,
             bottom=bottom,
             left=left,
             right=right,
         )
 
-    def _planes_for(self, height: int, width: int) -> ctypes.Array[Plane]:
-        """With zeros around the picture. What is inside does not matter, it is written before it is read."""
-        border, features = self._program.border, self._program.features
+    def _memory(self, height: int, width: int, in_pairs: bool) -> tuple[ctypes.Array[Plane], ctypes.Array[Plane]]:
+        """Planes, and for each thread the rows between two convolutions, with zeros around the picture.
+
+        What is inside does not matter: it is written before it is read.
+        """
+        program = self._program
+        border, features = program.border, program.features
         pitch = (-(-width // _WIDTH) * _WIDTH + 2 * border) * features
-        size = (height + 2 * border) * pitch + 2 * _WIDTH * features  # the last row is read beyond its end
+        beyond = 2 * _WIDTH * features  # the last row is read beyond its end
+        size = (height + 2 * border) * pitch + beyond
+        size_between = _rows_between(program) * pitch + beyond + border * features
         if self._hw != (height, width):
-            if not self._planes or self._planes[0].size < size:
-                self._planes.clear()
-                self._planes = [aligned_zeros(size, np.uint16) for _ in range(self._program.planes)]
-            else:
-                for plane in self._planes:
-                    plane[:size] = 0
+            self._hw = (0, 0)  # until there is memory for all
+            self._planes = _zeros(self._planes, program.planes_used(in_pairs), size)
+            self._between = list(_zeros(dict(enumerate(self._between)), range(self._threads), size_between).values())
             self._hw = (height, width)
-        origin = (border * pitch + border * features) * 2  # bytes
-        return (Plane * len(self._planes))(*(Plane(plane.ctypes.data + origin, pitch) for plane in self._planes))
+        left = border * features
+        planes = [
+            _plane(self._planes[plane], border * pitch + left, pitch) if plane in self._planes else Plane()
+            for plane in range(program.planes)
+        ]
+        between = [_plane(rows, left, pitch) for rows in self._between]
+        return (Plane * len(planes))(*planes), (Plane * len(between))(*between)
+
+
+def _zeros(before: dict[int, NDArray[Any]], wanted: Iterable[int], size: int) -> dict[int, NDArray[Any]]:
+    """Memory for each of ``wanted``, ``size`` zeros at its beginning: that of before where it is enough."""
+    arrays = {}
+    for key in wanted:
+        array = before.pop(key, None)
+        if array is None or array.size < size:
+            array = None  # given back before there is another
+            array = aligned_zeros(size, np.uint16)
+        else:
+            array[:size] = 0
+        arrays[key] = array
+    return arrays
+
+
+def _rows_between(program: Program) -> int:
+    """Rows that are kept between two convolutions: a power of two, and more than any kernel needs."""
+    return 1 << max(int(convolution.kernel.shape[-1]) for convolution in program.convolutions).bit_length()
+
+
+def _plane(memory: NDArray[Any], origin: int, pitch: int) -> Plane:
+    return Plane(memory.ctypes.data + origin * memory.itemsize, pitch, -1)
 
 
 def _range(side: str | None, length: int) -> tuple[int, int]:

@@ -17,7 +17,7 @@ _NEEDED = frozenset({"amx_tile", "amx_bf16", "avx512f", "avx512_bf16", "avx512bw
 class Plane(ctypes.Structure):
     """As in convolutions.c."""
 
-    _fields_ = (("origin", ctypes.c_void_p), ("pitch", ctypes.c_int64))
+    _fields_ = (("origin", ctypes.c_void_p), ("pitch", ctypes.c_int64), ("mask", ctypes.c_int32))
 
 
 class Layer(ctypes.Structure):
@@ -27,6 +27,7 @@ class Layer(ctypes.Structure):
         ("weights", ctypes.c_void_p),
         ("bias", ctypes.c_void_p),
         *((name, ctypes.c_int32) for name in ("kernel", "tiles", "is_rectified", "from_", "to", "skip")),
+        ("is_paired", ctypes.c_int32),
         *((name, ctypes.c_int32) for name in ("top", "bottom", "left", "right")),
     )
 
@@ -38,6 +39,7 @@ class Network(ctypes.Structure):
         *((name, ctypes.c_int32) for name in ("features", "height", "width", "scale", "threads", "count")),
         ("layers", ctypes.POINTER(Layer)),
         ("planes", ctypes.POINTER(Plane)),
+        ("between", ctypes.POINTER(Plane)),
         *((name, ctypes.c_void_p) for name in ("lr", "first", "first_bias")),
         ("first_kernel", ctypes.c_int32),
         ("first_to", ctypes.c_int32),

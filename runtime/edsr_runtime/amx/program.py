@@ -1,7 +1,9 @@
 """What of a network the kernels compute, in their own terms: read off an ONNX file that edsr-export wrote."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +42,8 @@ class Convolution:
     skip: int | None = None
     """A plane that is added."""
     is_rectified: bool = False
+    is_paired: bool = False
+    """Whether only the next convolution reads the result, so that it need not be kept in a plane."""
     vertical: str | None = None
     """Which rows are wanted: the ``first``, the ``last``, or those between (``inner``); None: all."""
     horizontal: str | None = None
@@ -66,6 +70,13 @@ class Program:
         """F, of every plane."""
         return len(self.first_kernel)
 
+    def planes_used(self, in_pairs: bool) -> set[int]:
+        """Those that are needed, with or without the results between the two of a pair."""
+        kept = [c for c in self.convolutions if not (in_pairs and c.is_paired)]
+        used = {plane for c in self.convolutions for plane in (c.skip,) if plane is not None}
+        used |= {c.target for c in kept if c.target is not None}
+        return used | {0}
+
     @property
     def border(self) -> int:
         """Zeros around a plane, pixels."""
@@ -91,6 +102,7 @@ class _Step:
     result: str
     skip: str | None
     is_rectified: bool
+    is_paired: bool = False
 
 
 class _Reader:
@@ -117,6 +129,7 @@ class _Reader:
         strange = [node.operator for node in self._graph.nodes if not any(node is known for known in self._understood)]
         if strange:
             raise UnsuitedError(f"has the operator {strange[0]} where these kernels expect none")
+        steps = _in_pairs(steps, features)
         planes = _planes(steps, first.outputs[0], features)
         body = [
             Convolution(
@@ -125,6 +138,7 @@ class _Reader:
                 target=planes[step.result],
                 skip=None if step.skip is None else planes[step.skip],
                 is_rectified=step.is_rectified,
+                is_paired=step.is_paired,
             )
             for step in steps
         ]
@@ -276,14 +290,28 @@ def _by_pixel(
     return kernel[order], bias[order]
 
 
-def _planes(steps: Iterable[_Step], first: str, features: str) -> dict[str, int]:
+def _in_pairs(steps: Sequence[_Step], features: str) -> list[_Step]:
+    """With a mark at each whose result only the next one reads, as its source; no step is in two pairs."""
+    read = Counter(name for step in steps for name in (step.source, step.skip))
+    read[features] += 1
+    marked: list[_Step] = []
+    for step, following in zip_longest(steps, steps[1:]):
+        is_second = bool(marked) and marked[-1].is_paired
+        is_first = following is not None and following.source == step.result and read[step.result] == 1
+        marked.append(replace(step, is_paired=is_first and not is_second))
+    return marked
+
+
+def _planes(steps: Sequence[_Step], first: str, features: str) -> dict[str, int]:
     """Which plane holds each value: one that nobody reads any more, if there is one."""
-    steps = tuple(steps)
     last_read = {name: at for at, step in enumerate(steps) for name in (step.source, step.skip) if name is not None}
     last_read[features] = len(steps)
     planes = {first: 0}
     for at, step in enumerate(steps):
-        # A pixel of what is added is read just before the result is written in its place; the source is read around it.
-        alive = {planes[name] for name in planes if last_read.get(name, -1) > at or name == step.source}
-        planes[step.result] = next(plane for plane in range(len(steps) + 2) if plane not in alive)
+        # What is added is read just before the result is written in its place; sources are read around it, that of a
+        # pair by other threads too.
+        taken = {planes[name] for name in planes if last_read.get(name, -1) > at} | {planes[step.source]}
+        if at and steps[at - 1].is_paired:
+            taken.add(planes[steps[at - 1].source])
+        planes[step.result] = next(plane for plane in range(len(steps) + 2) if plane not in taken)
     return planes

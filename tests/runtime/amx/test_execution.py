@@ -11,6 +11,7 @@ import onnxruntime as ort
 import pytest
 from numpy.typing import NDArray
 
+from edsr_runtime.amx import execution
 from edsr_runtime.amx.execution import Execution
 from edsr_runtime.amx.program import Program, read_program
 from edsr_runtime.backends.base import NonFiniteError
@@ -21,6 +22,13 @@ SIZES = ((3, 3), (3, 40), (37, 5), (16, 16), (17, 33), (31, 48))
 """The smallest; narrow ones; just what is computed at once, and one pixel more."""
 FAULT = 0.06
 """Of the spread of a result: rounding leaves half of that, a kernel at the wrong place many times as much."""
+
+
+@pytest.fixture(autouse=True, params=[False, True], ids=["alone", "in-pairs"])
+def in_pairs(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Convolutions one by one, as in low pictures, or in pairs, as in all others."""
+    monkeypatch.setattr(execution, "_ROWS_FOR_PAIRS", 0 if request.param else 1_000_000)
+    return bool(request.param)
 
 
 def noise(*hw: int) -> NDArray[np.uint8]:
@@ -35,8 +43,8 @@ def exact(path: Path, lr: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def computed(program: Program, lr: NDArray[np.uint8], **how: Any) -> NDArray[np.float32]:
-    with closing(Execution(program, how.pop("threads", 2), **how)) as execution:
-        return execution.run_float(lr.astype(np.float32))
+    with closing(Execution(program, how.pop("threads", 2), **how)) as running:
+        return running.run_float(lr.astype(np.float32))
 
 
 @pytest.mark.parametrize("name", SUITED)
@@ -70,11 +78,11 @@ def test_a_ring_with_the_kernels_of_the_inside_would_be_found(
 def test_uint8_is_the_same_clamped_and_rounded(suited_models: dict[str, Path], on_matrix_units: bool) -> None:
     for name in ("edsr-x2", "edsr-x3", "edsr-x4"):
         lr = np.where(noise(9, 21) > 127, np.uint8(255), np.uint8(0))
-        with closing(Execution(read_program(suited_models[name]), 2, on_matrix_units=on_matrix_units)) as execution:
-            floats = execution.run_float(lr.astype(np.float32))
+        with closing(Execution(read_program(suited_models[name]), 2, on_matrix_units=on_matrix_units)) as running:
+            floats = running.run_float(lr.astype(np.float32))
             assert floats.min() < 0 and floats.max() > 255, "nothing would be clamped"
             expected = np.rint(floats.clip(0, 255)).astype(np.uint8).transpose(1, 2, 0)
-            np.testing.assert_array_equal(execution.run_uint8(lr), expected)
+            np.testing.assert_array_equal(running.run_uint8(lr), expected)
 
 
 def test_the_number_of_threads_changes_no_bit(suited_models: dict[str, Path], on_matrix_units: bool) -> None:
@@ -87,21 +95,35 @@ def test_the_number_of_threads_changes_no_bit(suited_models: dict[str, Path], on
         )
 
 
+def test_pairs_change_no_bit(
+    suited_models: dict[str, Path], on_matrix_units: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("edsr-x2", "mdsr-x2"):
+        program = read_program(suited_models[name])
+        assert sum(convolution.is_paired for convolution in program.convolutions) >= 2
+        for hw, threads in (((3, 3), 1), ((11, 18), 3), ((24, 40), 2)):
+            found = []
+            for rows in (0, 1_000_000):
+                monkeypatch.setattr(execution, "_ROWS_FOR_PAIRS", rows)
+                found.append(computed(program, noise(*hw), threads=threads, on_matrix_units=on_matrix_units))
+            np.testing.assert_array_equal(*found)
+
+
 def test_what_was_computed_before_changes_no_bit(suited_models: dict[str, Path], on_matrix_units: bool) -> None:
     program = read_program(suited_models["edsr-x3"])
     sizes = ((20, 30), (6, 7), (30, 20), (20, 30), (3, 3))
     fresh = [computed(program, noise(*hw), on_matrix_units=on_matrix_units) for hw in sizes]
-    with closing(Execution(program, 2, on_matrix_units=on_matrix_units)) as execution:
+    with closing(Execution(program, 2, on_matrix_units=on_matrix_units)) as running:
         for hw, expected in zip(sizes, fresh, strict=True):
-            np.testing.assert_array_equal(execution.run_float(noise(*hw).astype(np.float32)), expected)
+            np.testing.assert_array_equal(running.run_float(noise(*hw).astype(np.float32)), expected)
 
 
 def test_two_callers_at_once_get_their_own(suited_models: dict[str, Path], on_matrix_units: bool) -> None:
     program = read_program(suited_models["direct-x2"])
     pictures = [noise(8 + i % 3, 17) for i in range(12)]
-    with closing(Execution(program, 2, on_matrix_units=on_matrix_units)) as execution, ThreadPoolExecutor(4) as pool:
-        expected = [execution.run_uint8(lr) for lr in pictures]
-        for found, wanted in zip(pool.map(execution.run_uint8, pictures), expected, strict=True):
+    with closing(Execution(program, 2, on_matrix_units=on_matrix_units)) as running, ThreadPoolExecutor(4) as pool:
+        expected = [running.run_uint8(lr) for lr in pictures]
+        for found, wanted in zip(pool.map(running.run_uint8, pictures), expected, strict=True):
             np.testing.assert_array_equal(found, wanted)
 
 
@@ -110,10 +132,10 @@ def test_what_is_not_finite_is_not_hidden(value: float, suited_models: dict[str,
     program = read_program(suited_models["edsr-x2"])
     lr = noise(6, 20).astype(np.float32)
     lr[3, 11, 1] = value
-    with closing(Execution(program, 2, on_matrix_units=on_matrix_units)) as execution:
+    with closing(Execution(program, 2, on_matrix_units=on_matrix_units)) as running:
         with pytest.raises(NonFiniteError):
-            execution.run_float(lr)
-        assert np.isfinite(execution.run_float(noise(6, 20).astype(np.float32))).all(), "the next picture is another"
+            running.run_float(lr)
+        assert np.isfinite(running.run_float(noise(6, 20).astype(np.float32))).all(), "the next picture is another"
 
 
 def test_without_matrix_units_it_is_an_error_with_advice(

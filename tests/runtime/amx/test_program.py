@@ -1,5 +1,6 @@
 """What is read off a file, and what is refused with a reason."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,8 @@ def test_every_shipped_fp32_model_is_suited() -> None:
     for path in paths:
         program = read_program(path)
         assert program.features == 64
-        assert program.planes == 3, "the stream, what is inside a block, and the first features for the long skip"
+        # the first features, for the long skip, and the stream before and after a block; one inside it
+        assert (len(program.planes_used(in_pairs=True)), len(program.planes_used(in_pairs=False))) == (3, 4)
 
 
 def test_the_tail_has_nine_regions_and_each_convolution_its_place(suited_models: dict[str, Path]) -> None:
@@ -41,8 +43,11 @@ def test_the_tail_has_nine_regions_and_each_convolution_its_place(suited_models:
 
 def test_no_plane_is_written_while_it_is_read(suited_models: dict[str, Path]) -> None:
     for path in suited_models.values():
-        for convolution in read_program(path).convolutions:
+        convolutions = read_program(path).convolutions
+        for convolution, following in pairwise(convolutions):
             assert convolution.source != convolution.target
+            assert not (convolution.is_paired and following.target == convolution.source)
+            assert not (convolution.is_paired and following.is_paired)
 
 
 @pytest.mark.parametrize(
