@@ -255,7 +255,7 @@ def test_wheel_and_source_distribution_hold_the_product_and_its_tests(tmp_path: 
     assert done.returncode == 0, done.stdout + done.stderr
     stem = f"edsr_toolkit-{PYPROJECT['project']['version']}"
 
-    (path,) = (tmp_path / "dist").glob(f"{stem}-cp311-abi3-*.whl")  # for every Python since 3.11
+    (path,) = (tmp_path / "dist").glob(f"{stem}-*.whl")
     with zipfile.ZipFile(path) as wheel:
         in_wheel = {name for name in wheel.namelist() if not name.startswith(f"{stem}.dist-info/")}
     expected = {
@@ -263,8 +263,9 @@ def test_wheel_and_source_distribution_hold_the_product_and_its_tests(tmp_path: 
     }
     compiled = {name for name in in_wheel if name.endswith(".so")}
     assert in_wheel - compiled == expected
-    assert compiled <= {"edsr_runtime/amx/_convolutions.abi3.so"}, "which is left out where there is no compiler"
-    assert compiled or shutil.which("gcc") is None
+    assert [name.split(".")[0] for name in compiled] == ["edsr_runtime/amx/_convolutions"] * (
+        shutil.which("gcc") is not None
+    )
 
     with tarfile.open(tmp_path / "dist" / f"{stem}.tar.gz") as archive:
         in_sdist = set(archive.getnames())

@@ -3,6 +3,7 @@
 import os
 import platform
 import resource
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -57,7 +58,20 @@ def usable_cores() -> int:
     """Cores that this process may compute on; two threads of one core count once, because they share what computes."""
     if not hasattr(os, "sched_getaffinity"):
         return os.cpu_count() or 1
-    return max(1, len({_siblings(cpu) for cpu in os.sched_getaffinity(0)}))
+    shares = [share for folder, is_new in _own_groups("cpu") if (share := _share(folder, is_new)) is not None]
+    return max(1, min([len({_siblings(cpu) for cpu in os.sched_getaffinity(0)}), *shares]))
+
+
+def _share(folder: Path, is_new: bool) -> int | None:
+    """Of a group's time on all processors, whole processors; None where there is no limit."""
+    try:
+        if is_new:
+            quota, period = (folder / "cpu.max").read_text().split()
+        else:
+            quota, period = ((folder / f"cpu.cfs_{name}_us").read_text().strip() for name in ("quota", "period"))
+    except (OSError, ValueError):
+        return None
+    return -(-int(quota) // int(period)) if quota.isdecimal() and period.isdecimal() and int(period) else None
 
 
 def _siblings(cpu: int) -> str:
@@ -88,24 +102,27 @@ def _free_in_process() -> int | None:
 
 def _free_in_container() -> int | None:
     """The least of what this group of processes and those around it may still have; cgroup versions 2 and 1."""
-    places = [(_CGROUP, "memory.max", "memory.current")]  # as containers see their own
+    names = {True: ("memory.max", "memory.current"), False: ("memory.limit_in_bytes", "memory.usage_in_bytes")}
+    groups = _own_groups("memory")
+    known = [free for folder, is_new in groups if (free := _free_in_group(folder, *names[is_new])) is not None]
+    return min(known, default=None)
+
+
+def _own_groups(controller: str) -> Iterator[tuple[Path, bool]]:
+    """Folders of this group of processes and of those around it; with True, of cgroup version 2."""
+    yield _CGROUP, True  # as containers see their own
     try:
         lines = _OWN_CGROUP.read_text().splitlines()
     except OSError:
-        lines = []
+        return
     for line in lines:
         _, _, rest = line.partition(":")
         controllers, _, name = rest.partition(":")
-        if not controllers:
-            folder, files = _CGROUP, ("memory.max", "memory.current")
-        elif "memory" in controllers.split(","):
-            folder, files = _CGROUP / "memory", ("memory.limit_in_bytes", "memory.usage_in_bytes")
-        else:
+        if controllers and controller not in controllers.split(","):
             continue
         own = Path(name.strip("/"))
-        places += [(folder / above, *files) for above in (own, *own.parents)]
-    known = [free for place in places if (free := _free_in_group(*place)) is not None]
-    return min(known, default=None)
+        for above in (own, *own.parents):
+            yield (_CGROUP / controller if controllers else _CGROUP) / above, not controllers
 
 
 def _free_in_group(folder: Path, limit_name: str, used_name: str) -> int | None:

@@ -268,7 +268,8 @@ class _Check:
                 if node.tensor is not None:
                     self._tensors |= {name: node.tensor for name in node.outputs}
                 continue
-            if node.operator == "Cast" and (weights := self._tensors.get(node.inputs[0])) is not None:
+            weights = self._tensors.get(node.inputs[0]) if node.operator == "Cast" and node.inputs else None
+            if weights is not None:
                 # stored in fewer bytes than they are used in, and computed when the file is loaded
                 self._count(_product(weights.shape) * _MOST_ITEM_BYTES)
                 self._tensors |= {name: replace(weights, name=name, values=None) for name in node.outputs}

@@ -3,6 +3,7 @@
 Field numbers: onnx/onnx.proto3.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,6 +40,10 @@ class _Tensor:
     raw: Field | None
 
 
+class StorageError(ModelFileError):
+    """Weights are stored in a way that edsr-export does not write."""
+
+
 class Graph:
     """What a file computes. Weights are read when they are asked for."""
 
@@ -72,14 +77,20 @@ class Graph:
         """Weights by name, in the type in which they are used: cast ones in FP32.
 
         Raises:
-            ModelFileError: they are stored in a way that edsr-export does not write.
+            StorageError: they are in another file, or not as raw bytes, or of an unusual type.
         """
         tensor = self._tensors[self._casts.get(name, name)]
         kind = _TYPES.get(tensor.kind)
         if tensor.raw is None or kind is None:
-            raise ModelFileError(f"{self._path}: the weights {name!r} are not stored as edsr-export stores them")
+            raise StorageError(
+                f"{self._path}: the weights {name!r} are not stored as edsr-export stores them. Export it again."
+            )
         with self._path.open("rb") as file:
             data = content(file, tensor.raw, tensor.raw.length)
+        if len(data) != np.dtype(kind).itemsize * math.prod(tensor.shape):
+            raise StorageError(
+                f"{self._path}: the weights {name!r} are not as long as their shape says. Copy it again."
+            )
         values = np.frombuffer(data, kind).reshape(tensor.shape)
         return values.astype(np.float32) if name in self._casts else values
 
@@ -94,7 +105,8 @@ class Graph:
         return nodes
 
     def _is_cast_of_weights(self, node: Node) -> bool:
-        if node.operator != "Cast" or node.inputs[0] not in self._tensors or node.numbers.get("to") != [1]:
+        is_cast = node.operator == "Cast" and len(node.inputs) == len(node.outputs) == 1
+        if not is_cast or node.inputs[0] not in self._tensors or node.numbers.get("to") != [1]:
             return False
         self._casts[node.outputs[0]] = node.inputs[0]
         return True

@@ -53,6 +53,18 @@ def test_scripts_start_from_any_folder(project_root: Path, tmp_path: Path, scrip
     assert done.stdout.startswith(f"Usage: {script}")
 
 
+def test_fewer_peers_are_timed_where_that_is_asked_for(tmp_path: Path) -> None:
+    output = tmp_path / "result.json"
+    done = invoke("--smoke", "--rounds", "1", "--only", "latency", "--peers", "peer-ncnn", "--output", str(output))
+    assert done.exit_code == 0, done.output
+    (case,) = read_result(output)["results"]["latency"]["cases"]
+    timed = {row["name"] for row in case["rows"] if row["kind"] == "peer"}
+    assert timed | ({"peer-ncnn"} & set(case["missing"])) == {"torch-eager-fp32", "peer-ncnn"}
+    assert case["missing"]["torch-bf16"] == "left out by --peers"
+    backends = {row["name"]: row["description"] for row in case["rows"] if row["kind"] == "ours"}
+    assert backends[case["collapsed"]].split(": ")[1].split()[0] == backends[NO_COLLAPSE.name].split(": ")[1].split()[0]
+
+
 def test_latency_of_every_candidate(tmp_path: Path) -> None:
     result = measured(tmp_path, "latency")
     section = result["results"]["latency"]
@@ -239,6 +251,9 @@ def test_an_unknown_measurement_is_a_usage_error() -> None:
     done = invoke("--only", "latency,latencie")
     assert done.exit_code == 2
     assert "'latencie' is none of cost, latency, models, offline, ring" in " ".join(done.output.split())
+    done = invoke("--peers", "ncnn")
+    assert done.exit_code == 2
+    assert "'ncnn' is none of torch-channels-last-fp32, torch-compile-fp32" in " ".join(done.output.split())
 
 
 def test_what_was_measured_before_an_error_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from edsr_runtime import cpu
-from edsr_runtime.cpu import CpuFlags, available_memory, cpu_flags
+from edsr_runtime.cpu import CpuFlags, available_memory, cpu_flags, usable_cores
 
 CPUINFO = """processor\t: 0
 model name\t: Some CPU @ 2.00GHz
@@ -82,6 +82,33 @@ def test_groups_inside_groups_and_the_process_may_have_less_still(proc: Path, mo
     page = resource.getpagesize()
     monkeypatch.setattr(resource, "getrlimit", lambda kind: (2 * page + 600, -1))
     assert available_memory() == 600
+
+
+def test_two_threads_of_a_core_count_once(proc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu, "_CPUS", proc)
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {0, 1, 4, 5}, raising=False)
+    assert usable_cores() == 4, "nothing is told of any"
+    for number, siblings in ((0, "0,4"), (1, "1,5"), (4, "0,4"), (5, "1,5")):
+        (proc / f"cpu{number}/topology").mkdir(parents=True)
+        (proc / f"cpu{number}/topology/thread_siblings_list").write_text(f"{siblings}\n")
+    assert usable_cores() == 2
+
+
+def test_a_container_may_have_fewer_cores(proc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu, "_CPUS", proc)
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(64)), raising=False)
+    (proc / "cpu.max").write_text("max 100000\n")
+    assert usable_cores() == 64
+    (proc / "cpu.max").write_text("250000 100000\n")
+    assert usable_cores() == 3
+    (proc / "cgroup").write_text("5:cpu,cpuacct:/a\n")
+    monkeypatch.setattr(cpu, "_OWN_CGROUP", proc / "cgroup")
+    (proc / "cpu/a").mkdir(parents=True)
+    (proc / "cpu/a/cpu.cfs_quota_us").write_text("-1\n")
+    (proc / "cpu/a/cpu.cfs_period_us").write_text("100000\n")
+    assert usable_cores() == 3
+    (proc / "cpu/a/cpu.cfs_quota_us").write_text("50000\n")
+    assert usable_cores() == 1
 
 
 @pytest.mark.parametrize(

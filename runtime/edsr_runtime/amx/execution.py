@@ -1,9 +1,10 @@
 """A program on pictures: memory for planes, and threads."""
 
 import ctypes
+import os
 import threading
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,13 @@ from edsr_runtime.amx.library import Layer, Network, Plane, check_machine, load
 from edsr_runtime.amx.packing import aligned, aligned_zeros, packed_bias, packed_kernel, tiles_of
 from edsr_runtime.amx.program import Program
 from edsr_runtime.backends.base import NonFiniteError
+from edsr_runtime.errors import EnvironmentUnfitError
 
 _WIDTH = 16
 """Pixels that are computed at once; what lies behind a row's end is computed too, and not kept."""
 _NOWHERE = -1
+_NOBODY_WAITS = 1 << 30
+"""As many arrivals let everybody go on to the end; what they compute is not used."""
 _ROWS_FOR_PAIRS = 24
 """Of each thread: with pairs, two more rows of the first convolution are computed at each of its ends."""
 
@@ -41,7 +45,6 @@ class Execution:
         self._program = program
         self._on_matrix_units = on_matrix_units
         self._threads = threads
-        self._pool = ThreadPoolExecutor(threads - 1, "edsr-amx") if threads > 1 else None
         self._kernels = [aligned(packed_kernel(convolution.kernel)) for convolution in program.convolutions]
         self._biases = [aligned(packed_bias(convolution.bias)) for convolution in program.convolutions]
         # (F, 3, k, k) -> (k, k, 3, F)
@@ -49,8 +52,9 @@ class Execution:
         self._first_bias = np.ascontiguousarray(program.first_bias)
         self._planes: dict[int, NDArray[Any]] = {}
         self._between: list[NDArray[Any]] = []
-        self._hw = (0, 0)
-        self._lock = threading.Lock()
+        self._made_for: tuple[int, int, bool] | None = None
+        self._closed = False
+        self._start()
 
     def run_uint8(self, lr: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """(H, W, 3) -> (scale*H, scale*W, 3), clamped and rounded half to even.
@@ -74,19 +78,29 @@ class Execution:
         return sr
 
     def close(self) -> None:
-        """End the threads and give back memory."""
-        if self._pool is not None:
+        """End the threads and give back memory, after the picture that is being computed."""
+        with self._lock:
+            self._closed = True
             self._pool.shutdown()
-        self._planes.clear()
-        self._between.clear()
-        self._hw = (0, 0)
+            self._planes.clear()
+            self._between.clear()
+
+    def _start(self) -> None:
+        """What a process needs of its own: a child that was forked has neither threads nor, perhaps, a free lock."""
+        self._process = os.getpid()
+        self._lock = threading.Lock()
+        self._pool = ThreadPoolExecutor(max(1, self._threads - 1), "edsr-amx")
 
     def _run(self, lr: NDArray[np.float32], **sr: NDArray[Any]) -> None:
         height, width, _ = lr.shape
         reach = self._program.first_kernel.shape[-1] // 2
         framed = np.zeros((height + 2 * reach, width + 2 * reach, 3), np.float32)
         np.subtract(lr, self._program.mean, out=framed[reach : reach + height, reach : reach + width])
+        if os.getpid() != self._process:
+            self._start()
         with self._lock:
+            if self._closed:
+                raise ValueError("this model is closed")
             in_pairs = height >= _ROWS_FOR_PAIRS * self._threads
             layers = [self._layer(at, height, width, in_pairs) for at in range(len(self._kernels))]
             planes, between = self._memory(height, width, in_pairs)
@@ -112,15 +126,20 @@ class Execution:
             raise NonFiniteError
 
     def _compute(self, network: Network) -> None:
-        # Threads wait for each other at the ends of layers, so all must run at once.
-        others = (
-            [self._pool.submit(self._share, network, thread) for thread in range(1, self._threads)]
-            if self._pool
-            else []
-        )
-        self._share(network, 0)
-        for other in others:
-            other.result()
+        """Threads wait for each other at the ends of layers, so all run at once, or none goes on."""
+        others: list[Future[None]] = []
+        try:
+            for thread in range(1, self._threads):
+                others.append(self._pool.submit(self._share, network, thread))
+            self._share(network, 0)
+        except RuntimeError as err:  # how Python says that the system allows no more
+            network.arrived = _NOBODY_WAITS
+            raise EnvironmentUnfitError(f"{self._threads} threads cannot be started: use fewer (--threads)") from err
+        except BaseException:
+            network.arrived = _NOBODY_WAITS
+            raise
+        finally:
+            _wait_for(others)  # they write to memory that is given back after this
 
     def _share(self, network: Network, thread: int) -> None:
         self._library.edsr_run(ctypes.byref(network), thread, self._on_matrix_units)
@@ -156,11 +175,11 @@ class Execution:
         beyond = 2 * _WIDTH * features  # the last row is read beyond its end
         size = (height + 2 * border) * pitch + beyond
         size_between = _rows_between(program) * pitch + beyond + border * features
-        if self._hw != (height, width):
-            self._hw = (0, 0)  # until there is memory for all
+        if self._made_for != (height, width, in_pairs):
+            self._made_for = None  # until there is memory for all
             self._planes = _zeros(self._planes, program.planes_used(in_pairs), size)
             self._between = list(_zeros(dict(enumerate(self._between)), range(self._threads), size_between).values())
-            self._hw = (height, width)
+            self._made_for = height, width, in_pairs
         left = border * features
         planes = [
             _plane(self._planes[plane], border * pitch + left, pitch) if plane in self._planes else Plane()
@@ -191,6 +210,18 @@ def _rows_between(program: Program) -> int:
 
 def _plane(memory: NDArray[Any], origin: int, pitch: int) -> Plane:
     return Plane(memory.ctypes.data + origin * memory.itemsize, pitch, -1)
+
+
+def _wait_for(others: Sequence[Future[None]]) -> None:
+    """Until all are done, Ctrl-C or not; it counts afterwards."""
+    interrupt: KeyboardInterrupt | None = None
+    while not all(other.done() for other in others):
+        try:
+            wait(others)
+        except KeyboardInterrupt as err:
+            interrupt = err
+    if interrupt is not None:
+        raise interrupt
 
 
 def _range(side: str | None, length: int) -> tuple[int, int]:

@@ -50,16 +50,21 @@ class Network(ctypes.Structure):
     )
 
 
+_STRUCTURES = (Plane, Layer, Network)
+
+
 def check_machine() -> None:
     """Whether the kernels run here.
 
     Raises:
         EnvironmentUnfitError: they do not; the message is a sentence that says why.
     """
-    if not cpu_flags().flags >= _NEEDED:
-        raise EnvironmentUnfitError("this CPU has no AMX, which --backend amx needs: use --backend auto")
+    if lacking := sorted(_NEEDED - cpu_flags().flags):
+        raise EnvironmentUnfitError(
+            f"this CPU, or what it is emulated by, has no {lacking[0]}, which our AMX kernels need"
+        )
     if not load().edsr_amx_allowed():
-        raise EnvironmentUnfitError("the system does not let programs use AMX: use --backend auto")
+        raise EnvironmentUnfitError("the system does not let programs use AMX, which our AMX kernels need")
 
 
 @cache
@@ -72,9 +77,15 @@ def load() -> ctypes.CDLL:
     found = importlib.util.find_spec(_NAME)
     if found is None or found.origin is None:
         raise EnvironmentUnfitError(
-            "the AMX kernels were not compiled when edsr-toolkit was installed: install gcc, then edsr-toolkit again"
+            "our AMX kernels were not compiled when edsr-toolkit was installed: install gcc 11 or newer, then it again"
         )
-    library = ctypes.CDLL(str(Path(found.origin)))
+    try:
+        library = ctypes.CDLL(str(Path(found.origin)))
+        layout = [library.edsr_layout(part) for part in range(len(_STRUCTURES))]
+    except (OSError, AttributeError) as err:
+        raise EnvironmentUnfitError(f"our AMX kernels do not load ({err}): install edsr-toolkit again") from err
+    if layout != [ctypes.sizeof(structure) for structure in _STRUCTURES]:
+        raise EnvironmentUnfitError("our AMX kernels were compiled from another version: install edsr-toolkit again")
     library.edsr_run.argtypes = (ctypes.POINTER(Network), ctypes.c_int, ctypes.c_int)
     library.edsr_run.restype = None
     if hasattr(library, "edsr_amx_products"):  # not compiled for other processors

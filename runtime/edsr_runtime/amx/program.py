@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edsr_runtime.errors import EnvironmentUnfitError
-from edsr_runtime.onnx_graph import Graph, Node
+from edsr_runtime.onnx_graph import Graph, Node, StorageError
 
 DEPTH = 32
 """Values of a pixel that the matrix units take at once; feature maps are a multiple of that."""
@@ -20,6 +20,11 @@ _SIDES = ("first", "inner", "last")
 _SEEN = {"first": 3, "inner": 5, "last": 3}
 """Rows or columns that a collapsed tail sees from there; see edsr_export/tail.py."""
 _KERNEL = 5
+_INPUTS = {"Add": (2, 2), "Concat": (3, 3), "Conv": (2, 3), "DepthToSpace": (1, 1), "Relu": (1, 1)} | {
+    "Slice": (5, 5),
+    "Sub": (2, 2),
+}
+"""How many an operator has, at least and at most."""
 _FAR = 1 << 31
 """Where a Slice ends that goes to the end: there or beyond."""
 
@@ -117,13 +122,14 @@ class _Reader:
 
     def program(self) -> Program:
         shuffle = self._made("output", "DepthToSpace")
-        (scale,) = shuffle.numbers.get("blocksize", [0])
-        if shuffle.texts.get("mode") != "CRD" or scale not in _SCALES:
+        scales = [scale for scale in _SCALES if shuffle.numbers.get("blocksize") == [scale]]
+        if shuffle.texts.get("mode") != "CRD" or not scales:
             raise UnsuitedError("does not end with a pixel shuffle to x2, x3 or x4")
+        (scale,) = scales
         tail, features = self._tail(shuffle.inputs[0])
         mean, first = self._beginning()
-        count = self._graph.shapes[first.inputs[1]][0]
-        if count % DEPTH:
+        count = (*self._shape(first.inputs[1]), 0)[0]
+        if count < DEPTH or count % DEPTH:
             raise UnsuitedError(f"has {count} feature maps, and these kernels take multiples of {DEPTH}")
         steps = self._steps(first.outputs[0], features)
         strange = [node.operator for node in self._graph.nodes if not any(node is known for known in self._understood)]
@@ -160,6 +166,15 @@ class _Reader:
         if node is None or node.operator != operator:
             found = "nothing" if node is None else node.operator
             raise UnsuitedError(f"has {found} where these kernels expect {operator}")
+        return self._understand(node)
+
+    def _understand(self, node: Node) -> Node:
+        """Count it as part of the program, if it takes as much and gives as much as ours do."""
+        least, most = _INPUTS[node.operator]
+        if not least <= len(node.inputs) <= most or not all(node.inputs) or len(node.outputs) != 1:
+            raise UnsuitedError(
+                f"has {node.operator} with {len(node.inputs)} inputs, and edsr-export writes another form"
+            )
         self._understood.append(node)
         return node
 
@@ -172,15 +187,12 @@ class _Reader:
         mean = np.zeros(_COLOURS, np.float32)
         reader = self._only_reader("input")
         if reader is not None and reader.operator == "Sub" and reader.inputs[0] == "input":
-            if self._graph.shapes.get(reader.inputs[1]) != (1, _COLOURS, 1, 1):
-                raise UnsuitedError("does not begin with one mean for each colour")
-            mean = self._graph.array(reader.inputs[1]).astype(np.float32).ravel()
-            self._understood.append(reader)
+            self._understand(reader)
+            mean = self._array(reader.inputs[1], (1, _COLOURS, 1, 1)).ravel()
             reader = self._only_reader(reader.outputs[0])
         if reader is None or reader.operator != "Conv":
             raise UnsuitedError("does not begin with one convolution of the picture")
-        self._understood.append(reader)
-        return mean, reader
+        return mean, self._understand(reader)
 
     def _steps(self, first: str, features: str) -> list[_Step]:
         """All convolutions between the first one and the tail, with what is fused into them."""
@@ -189,29 +201,30 @@ class _Reader:
         for node in self._graph.nodes:
             if features in known:
                 break
-            if node.operator != "Conv" or node.inputs[0] not in known:
+            if node.operator != "Conv" or known.isdisjoint(node.inputs[:1]):
                 continue
+            self._understand(node)
             result, skip, is_rectified = node.outputs[0], None, False
             reader = self._only_reader(result)
             if reader is not None and reader.operator == "Relu":
                 is_rectified = True
             elif reader is not None and reader.operator == "Add":
-                (skip,) = (name for name in reader.inputs if name != result)
-                if skip not in known:
-                    raise UnsuitedError("adds what is computed later")
+                skip = next((name for name in reader.inputs if name in known), None)
+                if skip is None:
+                    raise UnsuitedError("adds what is no value before the convolution")
             else:
                 reader = None
             if reader is not None:
-                self._understood.append(reader)
-                result = reader.outputs[0]
-            self._understood.append(node)
+                result = self._understand(reader).outputs[0]
             known.add(result)
             steps.append(_Step(node, node.inputs[0], result, skip, is_rectified))
+        if features not in known:
+            raise UnsuitedError("has a tail that sees what no convolution before it gives")
         return steps
 
     def _tail(self, name: str) -> tuple[dict[tuple[str | None, str | None], Node], str]:
         """Its convolutions by region, and the value that they all see."""
-        if self._makers[name].operator == "Conv":
+        if name in self._makers and self._makers[name].operator == "Conv":
             node = self._made(name, "Conv")
             return {(None, None): node}, node.inputs[0]
         regions: dict[tuple[str | None, str | None], Node] = {}
@@ -236,7 +249,7 @@ class _Reader:
         expected = {axis: side for axis, side in ((2, vertical), (3, horizontal)) if side != "inner"}
         while expected:
             node = self._made(name, "Slice")
-            start, end, axis, step = (int(self._graph.array(number).ravel()[0]) for number in node.inputs[1:])
+            start, end, axis, step = (int(self._array(number, (1,))[0]) for number in node.inputs[1:])
             side, width = expected.pop(axis, None), _SEEN["first"]
             is_first = side == "first" and start == 0 and end == width
             is_last = side == "last" and start == -width and end >= _FAR - 1
@@ -249,19 +262,38 @@ class _Reader:
         self, node: Node, shape: Sequence[int], pads: Sequence[int]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Kernel and bias of a plain convolution, if they have this shape."""
-        found = self._graph.shapes.get(node.inputs[1], ())
+        kernel = self._array(node.inputs[1], tuple(shape))
+        bias = self._array(node.inputs[2], (shape[0],)) if len(node.inputs) > 2 else np.zeros(shape[0], np.float32)
         numbers = node.numbers
         is_plain = all(value == 1 for name in ("strides", "dilations", "group") for value in numbers.get(name, [1]))
-        if tuple(found) != tuple(shape) or numbers.get("pads") != list(pads) or not is_plain:
-            raise UnsuitedError(f"has a convolution of {found} where these kernels expect {tuple(shape)}")
-        kernel = self._graph.array(node.inputs[1]).astype(np.float32)
-        if len(node.inputs) == 2:
-            return kernel, np.zeros(shape[0], np.float32)
-        return kernel, self._graph.array(node.inputs[2]).astype(np.float32)
+        is_plain = is_plain and node.texts.get("auto_pad", "NOTSET") == "NOTSET"
+        if numbers.get("pads", [0, 0, 0, 0]) != list(pads) or not is_plain:
+            raise UnsuitedError(
+                f"has a convolution of {_shape_text(shape)} with other strides, groups or pads than ours"
+            )
+        return kernel, bias
+
+    def _shape(self, name: str) -> tuple[int, ...]:
+        if name not in self._graph.shapes:
+            raise UnsuitedError("takes weights from where edsr-export puts none")
+        return self._graph.shapes[name]
+
+    def _array(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        """Weights of this shape; small integers are exact as floats."""
+        if self._shape(name) != shape:
+            found = _shape_text(self._shape(name))
+            raise UnsuitedError(f"has weights of {found} where these kernels expect {_shape_text(shape)}")
+        try:
+            values = self._graph.array(name).astype(np.float32)
+        except StorageError as err:
+            raise UnsuitedError("has weights that are not stored as edsr-export stores them") from err
+        if not np.isfinite(values).all():
+            raise UnsuitedError("has weights that are not finite")
+        return values
 
     def _same_size(self, node: Node, into: int, out: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Of a convolution with a square kernel of odd side that keeps the size."""
-        side = self._graph.shapes.get(node.inputs[1], (0,))[-1]
+        side = (0, *self._shape(node.inputs[1]))[-1]
         if side % 2 == 0:
             raise UnsuitedError(f"has a convolution with a kernel of side {side}, expected an odd one")
         return self._weights(node, (out, into, side, side), (side // 2,) * 4)
@@ -280,6 +312,10 @@ class _Reader:
         top, left = (_KERNEL - _SEEN[side] if side == "first" else 0 for side in (vertical, horizontal))
         kernel[:, :, top : top + seen[0], left : left + seen[1]] = part
         return kernel, bias
+
+
+def _shape_text(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape)) or "one number"
 
 
 def _by_pixel(
@@ -308,10 +344,11 @@ def _planes(steps: Sequence[_Step], first: str, features: str) -> dict[str, int]
     last_read[features] = len(steps)
     planes = {first: 0}
     for at, step in enumerate(steps):
-        # What is added is read just before the result is written in its place; sources are read around it, that of a
-        # pair by other threads too.
+        # What is added is read just before the result is written in its place. Sources are read around it; and what the
+        # first of a pair reads, other threads read in rows of this one.
         taken = {planes[name] for name in planes if last_read.get(name, -1) > at} | {planes[step.source]}
         if at and steps[at - 1].is_paired:
-            taken.add(planes[steps[at - 1].source])
+            before = steps[at - 1]
+            taken |= {planes[name] for name in (before.source, before.skip) if name is not None}
         planes[step.result] = next(plane for plane in range(len(steps) + 2) if plane not in taken)
     return planes

@@ -36,14 +36,17 @@ class AmxBackend:
         """
         if precision not in (None, "bf16"):
             raise EnvironmentUnfitError(
-                f"the AMX kernels compute in bf16, not in {precision}: use --precision auto, or --backend openvino"
+                f"our AMX kernels compute in bf16, not in {precision}: use --precision auto, or --backend openvino"
             )
-        check_machine()
+        try:
+            check_machine()
+        except EnvironmentUnfitError as err:
+            raise EnvironmentUnfitError(f"{err}: use --backend auto") from err
         try:
             program = read_program(path)
         except UnsuitedError as err:
             raise EnvironmentUnfitError(
-                f"{path}: the AMX kernels do not compute it, because it {err}: use --backend auto"
+                f"{path}: our AMX kernels do not compute it, because it {err}: use --backend auto"
             ) from err
         count = threads or usable_cores()
         self.device = f"CPU, AMX, {count} {'thread' if count == 1 else 'threads'}"

@@ -66,7 +66,7 @@ def test_auto_says_why_a_machine_with_amx_cannot(
     finally:
         library.load.cache_clear()
     assert choice.name == "openvino"
-    assert "the AMX kernels were not compiled when edsr-toolkit was installed: install gcc" in choice.reason
+    assert "our AMX kernels were not compiled when edsr-toolkit was installed: install gcc" in choice.reason
 
 
 def test_a_machine_without_amx_is_spared_the_explanation(
@@ -88,7 +88,7 @@ def test_asked_for_what_it_cannot_do_it_is_an_error(tiny_model: Path, suited_mod
 
 def test_another_network_is_refused(tiny_model: Path, needs_amx: None) -> None:
     with pytest.raises(
-        EnvironmentUnfitError, match=r"tiny_x2\.onnx: the AMX kernels do not compute it, because it has"
+        EnvironmentUnfitError, match=r"tiny_x2\.onnx: our AMX kernels do not compute it, because it has"
     ):
         Upscaler(tiny_model, backend="amx")
 

@@ -1,21 +1,27 @@
 """What is read off a file, and what is refused with a reason."""
 
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 import torch
-from onnx import numpy_helper
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
 
 from edsr_export.exporting import ExportOptions, export_checkpoint
 from edsr_runtime.amx.packing import aligned, packed_bias, packed_kernel, to_bf16
-from edsr_runtime.amx.program import UnsuitedError, read_program
-from edsr_runtime.onnx_graph import Graph
+from edsr_runtime.amx.program import UnsuitedError, _planes, _Step, read_program
+from edsr_runtime.errors import EdsrError
+from edsr_runtime.model_check import check_model
+from edsr_runtime.onnx_graph import Graph, Node
 from edsr_runtime.zoo import shipped_models
 from edsr_train.checkpoint import save_checkpoint
 from edsr_train.models import EDSR, EDSRConfig
+from unsealed import unsealed
 
 
 def test_every_shipped_fp32_model_is_suited() -> None:
@@ -46,7 +52,7 @@ def test_no_plane_is_written_while_it_is_read(suited_models: dict[str, Path]) ->
         convolutions = read_program(path).convolutions
         for convolution, following in pairwise(convolutions):
             assert convolution.source != convolution.target
-            assert not (convolution.is_paired and following.target == convolution.source)
+            assert not (convolution.is_paired and following.target in (convolution.source, convolution.skip))
             assert not (convolution.is_paired and following.is_paired)
 
 
@@ -73,24 +79,158 @@ def test_an_ensemble_inside_is_refused(plus_model: Path) -> None:
         read_program(plus_model)
 
 
-def test_a_strip_that_is_cut_elsewhere_is_refused(suited_models: dict[str, Path], tmp_path: Path) -> None:
-    model = onnx.load(suited_models["edsr-x2"])
+def changed(path: Path, change: Callable[[onnx.ModelProto], object], folder: Path) -> Path:
+    model = onnx.load(path)
+    change(model)
+    onnx.save(model, folder / "changed.onnx")
+    return folder / "changed.onnx"
+
+
+def put(model: onnx.ModelProto, name: str, values: NDArray[Any]) -> None:
+    """New values, of another shape perhaps, for weights."""
+    (initializer,) = (each for each in model.graph.initializer if each.name == name)
+    initializer.CopyFrom(numpy_helper.from_array(values, name))
+
+
+def nodes_of(model: onnx.ModelProto, operator: str) -> list[onnx.NodeProto]:
+    return [node for node in model.graph.node if node.op_type == operator]
+
+
+def cut_elsewhere(model: onnx.ModelProto) -> None:
     for initializer in model.graph.initializer:
         values = numpy_helper.to_array(initializer)
         if values.dtype == np.int64 and values.tolist() == [-3]:
             initializer.CopyFrom(numpy_helper.from_array(np.array([-4]), initializer.name))
-    onnx.save(model, tmp_path / "cut.onnx")
-    with pytest.raises(UnsuitedError, match="cuts elsewhere"):
-        read_program(tmp_path / "cut.onnx")
 
 
-def test_a_reader_of_an_inner_value_is_refused(suited_models: dict[str, Path], tmp_path: Path) -> None:
-    model = onnx.load(suited_models["direct-x2"])
-    relu = next(node for node in model.graph.node if node.op_type == "Relu")
-    relu.op_type = "Tanh"
-    onnx.save(model, tmp_path / "tanh.onnx")
-    with pytest.raises(UnsuitedError, match="has the operator Tanh"):
-        read_program(tmp_path / "tanh.onnx")
+def cut_along_two_axes(model: onnx.ModelProto) -> None:
+    node = nodes_of(model, "Slice")[0]
+    for place, values in enumerate(([0, 1], [3, 40], [2, 3], [1, 1]), start=1):
+        model.graph.initializer.append(numpy_helper.from_array(np.array(values), f"two{place}"))
+        node.input[place] = f"two{place}"
+
+
+def rename(model: onnx.ModelProto, operator: str, to: str) -> None:
+    nodes_of(model, operator)[0].op_type = to
+
+
+CHANGES: dict[str, tuple[str, Callable[[onnx.ModelProto], object], str]] = {
+    "strip elsewhere": ("edsr-x2", cut_elsewhere, "cuts elsewhere"),
+    "strip of two axes": ("edsr-x2", cut_along_two_axes, "has weights of 2 where these kernels expect 1"),
+    "another activation": ("direct-x2", lambda m: rename(m, "Relu", "Tanh"), "has the operator Tanh"),
+    "short bias": (
+        "direct-x2",
+        lambda m: put(m, nodes_of(m, "Conv")[1].input[2], np.zeros(1, np.float32)),
+        "has weights of 1 where these kernels expect 64",
+    ),
+    "short bias of the tail": (
+        "direct-x2",
+        lambda m: put(m, nodes_of(m, "Conv")[-1].input[2], np.zeros(5, np.float32)),
+        "has weights of 5 where these kernels expect 12",
+    ),
+    "no feature maps": (
+        "direct-x2",
+        lambda m: put(m, nodes_of(m, "Conv")[0].input[1], np.zeros((0, 3, 3, 3), np.float32)),
+        "has 0 feature maps",
+    ),
+    "NaN": (
+        "direct-x2",
+        lambda m: put(m, nodes_of(m, "Conv")[1].input[2], np.full(64, np.nan, np.float32)),
+        "not finite",
+    ),
+    "automatic pads": (
+        "direct-x2",
+        lambda m: nodes_of(m, "Conv")[1].attribute.append(helper.make_attribute("auto_pad", "SAME_UPPER")),
+        "with other strides, groups or pads",
+    ),
+    "bias that is computed": (
+        "direct-x2",
+        lambda m: nodes_of(m, "Conv")[2].input.__setitem__(2, nodes_of(m, "Relu")[0].output[0]),
+        "takes weights from where edsr-export puts none",
+    ),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_was_changed_is_refused_and_not_misread(
+    change: str, suited_models: dict[str, Path], tmp_path: Path
+) -> None:
+    name, how, reason = CHANGES[change]
+
+    def apply(model: onnx.ModelProto) -> None:
+        for node in nodes_of(model, "Conv"):  # some of what is changed is in there already
+            kept = [attribute for attribute in node.attribute if attribute.name != "auto_pad"]
+            del node.attribute[:]
+            node.attribute.extend(kept)
+        how(model)
+
+    with pytest.raises(UnsuitedError, match=reason):
+        read_program(changed(suited_models[name], apply, tmp_path))
+
+
+def test_no_change_of_a_node_or_of_weights_ends_with_anything_but_a_sentence(
+    suited_models: dict[str, Path], tmp_path: Path
+) -> None:
+    random = np.random.default_rng(0)
+    refused = 0
+    for name in ("direct-x2", "edsr-x3"):
+        original = onnx.load(suited_models[name])
+        for at in range(len(original.graph.node)):
+            for kind in range(6):
+                model = onnx.ModelProto()
+                model.CopyFrom(original)
+                node = model.graph.node[at]
+                if kind == 0 and node.input:
+                    del node.input[-1]
+                elif kind == 1:
+                    node.input.append("input")
+                elif kind == 2 and node.input:
+                    node.input[-1] = ""
+                elif kind == 3 and node.attribute:
+                    del node.attribute[int(random.integers(len(node.attribute)))]
+                elif kind == 4:
+                    node.op_type = str(random.choice(["Add", "Relu", "Conv", "Slice", "Concat", "Sub", "DepthToSpace"]))
+                else:
+                    del model.graph.node[at]
+                refused += is_refused(model, tmp_path)
+        for at, initializer in enumerate(original.graph.initializer):
+            values = numpy_helper.to_array(initializer)
+            for other in (values[:0], values[..., None], values.ravel()[:-1], values.astype(np.float64)):
+                model = onnx.ModelProto()
+                model.CopyFrom(original)
+                model.graph.initializer[at].CopyFrom(numpy_helper.from_array(other, initializer.name))
+                refused += is_refused(model, tmp_path)
+    assert refused > 200
+
+
+def is_refused(model: onnx.ModelProto, folder: Path) -> bool:
+    (folder / "mutant.onnx").write_bytes(model.SerializeToString())
+    try:
+        read_program(folder / "mutant.onnx")
+    except EdsrError:
+        return True
+    return False
+
+
+def test_a_pair_whose_first_adds_something_leaves_that_alone() -> None:
+    """The first's rows beyond a thread's own need what it adds, so the second must not be written there."""
+    node = Node("Conv", ["", ""], [""])
+    steps = [
+        _Step(node, "x0", "x1", None, False),
+        _Step(node, "x0", "x2", None, True),
+        _Step(node, "x1", "x3", "x2", False, is_paired=True),
+        _Step(node, "x3", "x4", None, False),
+    ]
+    planes = _planes(steps, "x0", "x4")
+    assert planes["x4"] not in (planes["x1"], planes["x2"], planes["x3"])
+
+
+def test_weights_in_another_file_are_left_to_other_backends(suited_models: dict[str, Path], tmp_path: Path) -> None:
+    model = unsealed(suited_models["direct-x2"])
+    onnx.save(model, tmp_path / "outside.onnx", save_as_external_data=True, location="weights", size_threshold=0)
+    check_model(tmp_path / "outside.onnx")
+    with pytest.raises(UnsuitedError, match="not stored as edsr-export stores them"):
+        read_program(tmp_path / "outside.onnx")
 
 
 def test_the_graph_is_what_onnx_reads() -> None:
