@@ -135,6 +135,8 @@ class _Reader:
         strange = [node.operator for node in self._graph.nodes if not any(node is known for known in self._understood)]
         if strange:
             raise UnsuitedError(f"has the operator {strange[0]} where these kernels expect none")
+        if features not in {first.outputs[0], *(step.result for step in steps)}:
+            raise UnsuitedError("has a tail that sees what no convolution before it gives")
         steps = _in_pairs(steps, features)
         planes = _planes(steps, first.outputs[0], features)
         body = [
@@ -218,8 +220,6 @@ class _Reader:
                 result = self._understand(reader).outputs[0]
             known.add(result)
             steps.append(_Step(node, node.inputs[0], result, skip, is_rectified))
-        if features not in known:
-            raise UnsuitedError("has a tail that sees what no convolution before it gives")
         return steps
 
     def _tail(self, name: str) -> tuple[dict[tuple[str | None, str | None], Node], str]:
