@@ -26,6 +26,8 @@
 #define PAIR 32        /* results of two tiles; also pixels of two tiles */
 #define TILE 512       /* values of a tile of weights */
 #define MOST_RESULTS 64 /* of a tail */
+#define LINE 32         /* values of a line of the cache */
+#define LONGEST_AHEAD (1 << 16) /* values of a row */
 #define SPINS 20000
 
 typedef struct {
@@ -225,10 +227,12 @@ WITH_AMX INLINE void finish(Pending *pending, int count, const int F) {
   }
 }
 
-/* Sums of up to PAIR pixels and up to PAIR results, (PAIR, stride) floats. */
+/* Sums of up to PAIR pixels and up to PAIR results, (PAIR, stride) floats. Pixels ahead, if there are any, are brought into
+ * the second cache meanwhile. */
 WITH_AMX INLINE void block(const Plane from, const uint16_t *weights, int y, int x, float *sums, int stride, Pending *pending,
-                           const int F, const int kernel, const int is_wide, const int is_pair) {
+                           const uint16_t *ahead, const int F, const int kernel, const int is_wide, const int is_pair) {
   const int slices = F / DEPTH, steps = kernel * kernel * slices, share = (PAIR + steps - 1) / steps;
+  const int lines = (PAIR * F / LINE + steps - 1) / steps; /* of those ahead, at each step */
   const int row_bytes = stride * (int)sizeof *sums;
   _tile_zero(0);
   if (is_pair) _tile_zero(1);
@@ -252,6 +256,8 @@ WITH_AMX INLINE void block(const Plane from, const uint16_t *weights, int y, int
         }
         weights += is_pair ? 2 * TILE : TILE;
         finish(pending, share, F);
+        if (ahead)
+          for (int line = 0; line < lines; line++, ahead += LINE) _mm_prefetch((const char *)ahead, _MM_HINT_T1);
       }
   }
   finish(pending, PAIR, F);
@@ -272,14 +278,17 @@ WITH_AMX INLINE void row(const Network *network, const Layer *layer, const Plane
   const int64_t pair_values = (int64_t)kernel * kernel * F * PAIR;
   const uint16_t *skip = layer->skip < 0 ? NULL : row_of(network->planes[layer->skip], y);
   Pending *pending = &hand->pending;
+  /* of planes; what is between two convolutions is there. Where rows are long, they would drive out what is needed first. */
+  const int looks_ahead = from.mask == -1 && from.pitch <= LONGEST_AHEAD;
   for (int pair = 0; pair < F / PAIR; pair++)
     for (int x = layer->left; x < layer->right; x += PAIR) {
       const uint16_t *weights = layer->weights + pair * pair_values;
       const int64_t at = (int64_t)x * F + pair * PAIR;
+      const uint16_t *ahead = pair == 0 && looks_ahead ? row_of(from, y + kernel / 2 + 2) + (int64_t)x * F : NULL;
       if (layer->right - x > BREADTH)
-        block(from, weights, y, x, hand->sums, PAIR, pending, F, kernel, 1, 1);
+        block(from, weights, y, x, hand->sums, PAIR, pending, ahead, F, kernel, 1, 1);
       else
-        block(from, weights, y, x, hand->sums, PAIR, pending, F, kernel, 0, 1);
+        block(from, weights, y, x, hand->sums, PAIR, pending, ahead, F, kernel, 0, 1);
       pending->sums = hand->sums;
       pending->bias = layer->bias + pair * PAIR;
       pending->skip = skip ? skip + at : NULL;
@@ -315,13 +324,13 @@ WITH_AMX static void amx_to_picture(Network *network, const Layer *layer, int y0
         const int is_pair = tile + 1 < tiles;
         float *own = sums + tile * BREADTH;
         if (is_wide && is_pair)
-          block(from, weights, y, x, own, MOST_RESULTS, &pending, F, kernel, 1, 1);
+          block(from, weights, y, x, own, MOST_RESULTS, &pending, NULL, F, kernel, 1, 1);
         else if (is_wide)
-          block(from, weights, y, x, own, MOST_RESULTS, &pending, F, kernel, 1, 0);
+          block(from, weights, y, x, own, MOST_RESULTS, &pending, NULL, F, kernel, 1, 0);
         else if (is_pair)
-          block(from, weights, y, x, own, MOST_RESULTS, &pending, F, kernel, 0, 1);
+          block(from, weights, y, x, own, MOST_RESULTS, &pending, NULL, F, kernel, 0, 1);
         else
-          block(from, weights, y, x, own, MOST_RESULTS, &pending, F, kernel, 0, 0);
+          block(from, weights, y, x, own, MOST_RESULTS, &pending, NULL, F, kernel, 0, 0);
         weights += (int64_t)kernel * kernel * F * PAIR;
       }
       for (int i = 0; i < count; i++) {

@@ -25,6 +25,9 @@ _ROWS_FOR_PAIRS = 24
 """Of each thread: with pairs, two more rows of the first convolution are computed at each of its ends."""
 
 
+_Prepared = tuple["ctypes.Array[Layer]", "ctypes.Array[Plane]", "ctypes.Array[Plane]"]
+
+
 class Execution:
     """A program that is ready to run. One picture at a time, with all threads."""
 
@@ -51,7 +54,7 @@ class Execution:
         self._first = np.ascontiguousarray(program.first_kernel.transpose(2, 3, 1, 0))
         self._first_bias = np.ascontiguousarray(program.first_bias)
         self._planes: dict[int, NDArray[Any]] = {}
-        self._between: list[NDArray[Any]] = []
+        self._between: dict[int, NDArray[Any]] = {}
         self._made_for: tuple[int, int, bool] | None = None
         self._closed = False
         self._start()
@@ -101,9 +104,7 @@ class Execution:
         with self._lock:
             if self._closed:
                 raise ValueError("this model is closed")
-            in_pairs = height >= _ROWS_FOR_PAIRS * self._threads
-            layers = [self._layer(at, height, width, in_pairs) for at in range(len(self._kernels))]
-            planes, between = self._memory(height, width, in_pairs)
+            layers, planes, between = self._prepared(height, width)
             network = Network(
                 features=self._program.features,
                 height=height,
@@ -111,7 +112,7 @@ class Execution:
                 scale=self._program.scale,
                 threads=self._threads,
                 count=len(layers),
-                layers=(Layer * len(layers))(*layers),
+                layers=layers,
                 planes=planes,
                 between=between,
                 lr=framed.ctypes.data,
@@ -164,29 +165,36 @@ class Execution:
             right=right,
         )
 
-    def _memory(self, height: int, width: int, in_pairs: bool) -> tuple[ctypes.Array[Plane], ctypes.Array[Plane]]:
-        """Planes, and for each thread the rows between two convolutions, with zeros around the picture.
+    def _prepared(self, height: int, width: int) -> _Prepared:
+        """Layers, planes, and for each thread the rows between two convolutions, with zeros around the picture.
 
         What is inside does not matter: it is written before it is read.
         """
-        program = self._program
-        border, features = program.border, program.features
-        pitch = (-(-width // _WIDTH) * _WIDTH + 2 * border) * features
-        beyond = 2 * _WIDTH * features  # the last row is read beyond its end
-        size = (height + 2 * border) * pitch + beyond
-        size_between = _rows_between(program) * pitch + beyond + border * features
+        in_pairs = height >= _ROWS_FOR_PAIRS * self._threads
         if self._made_for != (height, width, in_pairs):
             self._made_for = None  # until there is memory for all
-            self._planes = _zeros(self._planes, program.planes_used(in_pairs), size)
-            self._between = list(_zeros(dict(enumerate(self._between)), range(self._threads), size_between).values())
+            self._made = self._prepare(height, width, in_pairs)
             self._made_for = height, width, in_pairs
+        return self._made
+
+    def _prepare(self, height: int, width: int, in_pairs: bool) -> _Prepared:
+        program = self._program
+        border, features = program.border, program.features
         left = border * features
+        pitch = -(-width // _WIDTH) * _WIDTH * features + 2 * left
+        beyond = 2 * _WIDTH * features  # the last row is read beyond its end
+        size = (height + 2 * border) * pitch + beyond
+        self._planes = _zeros(self._planes, program.planes_used(in_pairs), size)
+        size = _rows_between(program) * pitch + beyond + left
+        self._between = _zeros(self._between, range(self._threads), size)
+        nowhere = Plane()
+        layers = [self._layer(at, height, width, in_pairs) for at in range(len(self._kernels))]
         planes = [
-            _plane(self._planes[plane], border * pitch + left, pitch) if plane in self._planes else Plane()
+            _plane(self._planes[plane], border * pitch + left, pitch) if plane in self._planes else nowhere
             for plane in range(program.planes)
         ]
-        between = [_plane(rows, left, pitch) for rows in self._between]
-        return (Plane * len(planes))(*planes), (Plane * len(between))(*between)
+        between = [_plane(rows, left, pitch) for rows in self._between.values()]
+        return (Layer * len(layers))(*layers), (Plane * len(planes))(*planes), (Plane * len(between))(*between)
 
 
 def _zeros(before: dict[int, NDArray[Any]], wanted: Iterable[int], size: int) -> dict[int, NDArray[Any]]:

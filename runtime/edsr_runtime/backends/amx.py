@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,8 @@ from edsr_runtime.backends.base import Precision
 from edsr_runtime.cpu import usable_cores
 from edsr_runtime.cuda.device import DeviceMemoryError
 from edsr_runtime.errors import EnvironmentUnfitError
+
+Number = TypeVar("Number", np.float32, np.uint8)
 
 
 class AmxBackend:
@@ -55,16 +58,21 @@ class AmxBackend:
     def run_float(self, lr: NDArray[np.float32]) -> NDArray[np.float32]:
         """See ``Backend``."""
         with _memory_for(lr.shape[2:]):
-            return np.stack([self._execution.run_float(picture) for picture in lr.transpose(0, 2, 3, 1)])
+            return _batch([self._execution.run_float(picture) for picture in lr.transpose(0, 2, 3, 1)])
 
     def run_uint8(self, lr: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """See ``Backend``."""
         with _memory_for(lr.shape[1:3]):
-            return np.stack([self._execution.run_uint8(picture) for picture in lr])
+            return _batch([self._execution.run_uint8(picture) for picture in lr])
 
     def close(self) -> None:
         """See ``Backend``."""
         self._execution.close()
+
+
+def _batch(pictures: list[NDArray[Number]]) -> NDArray[Number]:
+    """Not copied if it is one."""
+    return pictures[0][None] if len(pictures) == 1 else np.stack(pictures)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ class Backend(Protocol):
     """Of the convolutions."""
 
     def run_float(self, lr: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(N, 3, H, W) of 0..255 -> (N, 3, sH, sW), not clamped.
+        """(N, 3, H, W) of 0..255 -> (N, 3, sH, sW), not clamped; the caller's own.
 
         Raises:
             NonFiniteError: NaN or infinity inside.
@@ -27,7 +27,7 @@ class Backend(Protocol):
         ...
 
     def run_uint8(self, lr: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """(N, H, W, 3) -> (N, sH, sW, 3), clamped and rounded half to even.
+        """(N, H, W, 3) -> (N, sH, sW, 3), clamped and rounded half to even; the caller's own.
 
         Raises:
             NonFiniteError: NaN or infinity inside, which a uint8 cannot show.

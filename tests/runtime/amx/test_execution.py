@@ -234,11 +234,14 @@ def test_ctrl_c_before_the_own_share_leaves_none_waiting(
         np.testing.assert_array_equal(running.run_uint8(lr), expected)
 
 
-def test_pairs_are_taken_where_each_thread_has_many_rows(kernels: None, suited_models: dict[str, Path]) -> None:
+def test_pairs_are_taken_where_each_thread_has_many_rows(
+    kernels: None, suited_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(execution, "_ROWS_FOR_PAIRS", ROWS_FOR_PAIRS)
     program = read_program(suited_models["edsr-x2"])
     with closing(Execution(program, 2, on_matrix_units=False)) as running:
         for height, planes in ((47, 4), (48, 3)):
-            running._memory(height, 8, height >= ROWS_FOR_PAIRS * 2)
+            running._prepared(height, 8)
             assert len(running._planes) == planes
 
 
