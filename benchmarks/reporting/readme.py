@@ -36,6 +36,7 @@ _SPEED = ("torch-eager-fp32", "auto", "openvino-bf16", "openvino-fp32", "onnxrun
 """At every scale but the largest, where all candidates are shown."""
 _QUALITY = ("amx", "openvino-bf16", "openvino-fp32", "onnxruntime")
 """The candidates that documents show; all are in the result."""
+_SCALES = (2, 3, 4)
 _CARDS = ("edsr-small", "edsr-baseline", "mdsr-baseline")
 """Models with a card."""
 _CARD_PUBLISHED = ("EDSR-baseline", "EDSR", "MDSR")
@@ -132,10 +133,11 @@ def _in_project(source: Path) -> Path:
         ) from None
 
 
-def _speed(section: Result) -> Table:
+def _speed(section: Result, scale: int | None = None) -> Table:
+    """Of all scales, or of one."""
     rows = []
     largest = max(case["scale"] for case in section["cases"])
-    for case in section["cases"]:
+    for case in (case for case in section["cases"] if scale in (None, case["scale"])):
         everything = [row for row in case["rows"] if row["kind"] != "null"]
         few = [row for wanted in _SPEED for row in everything if row["name"] == wanted]
         for row in everything if case["scale"] == largest else few:
@@ -227,6 +229,7 @@ def _as_reported(make: Callable[[Result], Section], name: str, section: Result) 
 
 TABLES: dict[str, Callable[[Result], Table]] = {
     "speed": _speed,
+    **{f"speed-x{scale}": partial(_speed, scale=scale) for scale in _SCALES},
     "quality": _quality,
     **{f"scores-{model}": partial(_card, model) for model in _CARDS},
     **{f"sets-{protocol}": partial(_sets, protocol) for protocol in PROTOCOLS},
@@ -235,7 +238,7 @@ TABLES: dict[str, Callable[[Result], Table]] = {
     **{name: partial(_as_reported, make, name) for name, (_, make) in _AS_REPORTED.items()},
 }
 _NEEDS = {
-    "speed": "latency",
+    **dict.fromkeys(("speed", *(f"speed-x{scale}" for scale in _SCALES)), "latency"),
     "quality": "quality",
     **dict.fromkeys((f"scores-{model}" for model in _CARDS), "quality"),
     **dict.fromkeys((f"sets-{protocol}" for protocol in PROTOCOLS), "quality"),
