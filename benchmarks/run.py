@@ -86,7 +86,8 @@ def _peers(ctx: click.Context, param: click.Parameter, value: str | None) -> tup
     "--peers",
     callback=_peers,
     metavar="NAME,...|none",
-    help=f"What latency and offline time beside PyTorch eager FP32 and ours: of {', '.join(PEER_NAMES)}. Default: all.",
+    help=f"What latency, offline and quality measure beside PyTorch eager FP32 and ours: of {', '.join(PEER_NAMES)}. "
+    "Default: all.",
 )
 @click.option("--rounds", type=click.IntRange(min=1), help="Of every timing.")
 @click.option(

@@ -14,7 +14,7 @@ from benchmarks.device import COPIES, Device, device_of
 from benchmarks.latency.null import Null, open_null_runtime
 from benchmarks.ours import Form
 from benchmarks.peers.peer import PeerFailedError, Rgb, Subject
-from benchmarks.peers.registry import TORCH_EAGER, Peer, start_peer
+from benchmarks.peers.registry import LEFT_OUT, TORCH_EAGER, Peer, start_peer
 from edsr_runtime.errors import EnvironmentUnfitError, MissingDependencyError
 from edsr_runtime.upscaler import Upscaler
 
@@ -104,7 +104,7 @@ class Stable:
         for peer in peers:
             wanted = self._context.settings.peers
             if wanted is not None and peer.name not in wanted and peer is not TORCH_EAGER:
-                self.missing[peer.name] = "left out by --peers"
+                self.missing[peer.name] = LEFT_OUT
                 continue
             if peer.is_slow_to_open and not self._context.settings.slow_peers:
                 self.missing[peer.name] = "takes minutes to compile: only with --full"

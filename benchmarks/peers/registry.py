@@ -95,6 +95,9 @@ def _opencv(subject: Subject) -> Running:
     return opencv_dnn.open_peer(subject)
 
 
+LEFT_OUT = "left out by --peers"
+"""Why a peer is missing where there were to be fewer."""
+
 TORCH_EAGER = Peer("torch-eager-fp32", "torch", _torch_eager)
 """What all others are compared with: it is there wherever networks are trained."""
 

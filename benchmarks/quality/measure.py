@@ -14,7 +14,7 @@ from benchmarks.context import Context
 from benchmarks.cost.trained import checkpoint_behind
 from benchmarks.ours import EXPLICIT, ON_A_GPU, ONNXRUNTIME, OPENVINO_FP32, Form
 from benchmarks.peers.peer import PeerFailedError, Running, Subject, rounded
-from benchmarks.peers.registry import PEERS, TORCH_EAGER, start_peer
+from benchmarks.peers.registry import LEFT_OUT, PEERS, TORCH_EAGER, start_peer
 from benchmarks.peers.torch_eager import TorchEager
 from benchmarks.pictures import Rgb
 from benchmarks.quality.data_sets import BenchmarkSet, find_sets
@@ -282,6 +282,9 @@ def _peers(
     settings = context.settings
     for peer in PEERS:
         if peer == TORCH_EAGER:
+            continue
+        if settings.peers is not None and peer.name not in settings.peers:
+            missing[peer.name] = LEFT_OUT
             continue
         if each.name not in settings.quality_peer_sets:
             missing[peer.name] = _only_on(settings.quality_peer_sets)
