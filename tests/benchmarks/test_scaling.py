@@ -37,7 +37,7 @@ def test_a_point_is_measured_in_a_process_of_its_own() -> None:
     large = measure_run(Run(model, (160, 160), tile=64, threads=1, again=True))
     assert (small.tiles, large.tiles) == (1, 16)
     assert 0 < small.seconds < large.seconds
-    assert 50e6 < small.peak_bytes < 3e9
+    assert 20e6 < small.peak_bytes < 3e9  # the AMX kernels need no OpenVINO
     assert 0 <= small.grown_bytes < small.peak_bytes
     assert 0 <= large.kernel_seconds < large.seconds  # on one thread
     assert small.again_seconds is None
