@@ -133,4 +133,4 @@ def test_a_gpu_that_is_not_there_is_named_before_anything_begins(tiny_model: Pat
 def test_gpus_and_openvino_exclude_one_another(tiny_model: Path, made: list[Any]) -> None:
     result = run("-i", "a.png", "-o", "b.png", "-m", tiny_model, "--gpus", "0", "--backend", "openvino")
     assert result.exit_code == 2
-    assert "--gpus: OpenVINO runs on the CPU here" in result.stderr
+    assert "--gpus: --backend openvino runs on the CPU" in result.stderr

@@ -95,7 +95,7 @@ def test_auto_goes_on_without_the_engine_and_says_why(folder: Path, tiny_model: 
     write_engine_file(engines / "x.engine", ENGINE, description(contract=contract, profile=profile))
     done = upscale(folder, "-m", tiny_model)
     assert done.returncode == 0
-    assert f"; its engine cannot be used: {NO_DRIVER})" in done.stderr
+    assert f"; its engine cannot be used: {NO_DRIVER}" in done.stderr
     assert (folder / "b.png").exists()
     done = upscale(folder, "-m", tiny_model, "--backend", "tensorrt", "--overwrite")
     assert (done.returncode, done.stderr) == (4, f"error: {NO_DRIVER}\n")

@@ -500,7 +500,7 @@ def test_auto_goes_on_without_a_gpu_to_build_for(tiny_model: Path, monkeypatch: 
 
     monkeypatch.setattr(choose, "cuda_driver", none)
     with Upscaler(tiny_model, build=True) as upscaler:
-        assert "; no engine was built: there is no NVIDIA driver)" in upscaler.description
+        assert "; no engine was built: there is no NVIDIA driver" in upscaler.description
     with pytest.raises(EnvironmentUnfitError, match="there is no NVIDIA driver"):
         monkeypatch.setattr(engines, "cuda_driver", none)
         Upscaler(tiny_model, "tensorrt", build=True)
@@ -522,7 +522,7 @@ def test_a_gpu_that_is_asked_for_is_used_or_missed(gpu: Gpu, tiny_model: Path, m
     put(tiny_model, version="1.6.0.1")
     assert "on a GPU: its engine cannot be used: the engine of " in refused("auto")
     assert "onnxruntime is installed for the CPU only: install onnxruntime-gpu" in refused("onnxruntime")
-    assert "OpenVINO runs on the CPU here" in refused("openvino")
+    assert "openvino runs on the CPU here" in refused("openvino")
     monkeypatch.setattr(choose, "_onnxruntime_has_gpu", lambda: True)  # but its CUDA does not start
     for backend in ("auto", "onnxruntime"):
         assert refused(backend).startswith("a GPU was asked for, and onnxruntime runs on CPU, ")
