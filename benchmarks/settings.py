@@ -121,6 +121,10 @@ class Settings:
     smoke: bool = False
     """The numbers mean nothing; see ``smoke_settings``."""
 
+    def leaves_out(self, peer: str) -> bool:
+        """Whether one that is measured beside ours was not asked for."""
+        return self.peers is not None and peer not in self.peers
+
     @property
     def why_no_target(self) -> str:
         """The reason why no target applies, or nothing."""

@@ -102,8 +102,7 @@ class Stable:
         """The peers that are installed."""
         models = self._context.models
         for peer in peers:
-            wanted = self._context.settings.peers
-            if wanted is not None and peer.name not in wanted and peer is not TORCH_EAGER:
+            if peer is not TORCH_EAGER and self._context.settings.leaves_out(peer.name):
                 self.missing[peer.name] = LEFT_OUT
                 continue
             if peer.is_slow_to_open and not self._context.settings.slow_peers:

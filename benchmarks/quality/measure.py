@@ -283,7 +283,7 @@ def _peers(
     for peer in PEERS:
         if peer == TORCH_EAGER:
             continue
-        if settings.peers is not None and peer.name not in settings.peers:
+        if settings.leaves_out(peer.name):
             missing[peer.name] = LEFT_OUT
             continue
         if each.name not in settings.quality_peer_sets:

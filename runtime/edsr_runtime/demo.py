@@ -86,7 +86,7 @@ def run(model: Path, output: Path) -> list[str]:
     return [
         description,
         f"{lr.shape[0]}x{lr.shape[1]} -> {ours.shape[0]}x{ours.shape[1]} (HxW) in {seconds:.2f} s, "
-        "compiling the model included",
+        "loading the model included",
         f"{paths[0]}: the photograph, {SCALE} times as large",
         f"{paths[1]}: a detail of it, bicubic on the left, ours on the right",
         f"PSNR against the original ({_PROTOCOL.id}): bicubic {bicubic_db:.2f} dB, ours {ours_db:.2f} dB",

@@ -120,7 +120,6 @@ static void put_bytes(const Network *network, const uint8_t *results, int y, int
     case 2: put_rows(network, results, y, x, 2); break;
     case 3: put_rows(network, results, y, x, 3); break;
     case 4: put_rows(network, results, y, x, 4); break;
-    default: put_rows(network, results, y, x, 1);
   }
 }
 

@@ -22,7 +22,7 @@ _NOWHERE = -1
 _NOBODY_WAITS = 1 << 30
 """As many arrivals let everybody go on to the end; what they compute is not used."""
 _ROWS_FOR_PAIRS = 24
-"""Of each thread: with pairs, two more rows of the first convolution are computed at each of its ends."""
+"""Of each thread, at least: with pairs, its first convolution is computed for some rows of its neighbours too."""
 
 
 _Prepared = tuple["ctypes.Array[Layer]", "ctypes.Array[Plane]", "ctypes.Array[Plane]"]
@@ -131,16 +131,19 @@ class Execution:
         others: list[Future[None]] = []
         try:
             for thread in range(1, self._threads):
-                others.append(self._pool.submit(self._share, network, thread))
+                others.append(self._submit(network, thread))
             self._share(network, 0)
-        except RuntimeError as err:  # how Python says that the system allows no more
-            network.arrived = _NOBODY_WAITS
-            raise EnvironmentUnfitError(f"{self._threads} threads cannot be started: use fewer (--threads)") from err
         except BaseException:
             network.arrived = _NOBODY_WAITS
             raise
         finally:
             _wait_for(others)  # they write to memory that is given back after this
+
+    def _submit(self, network: Network, thread: int) -> Future[None]:
+        try:
+            return self._pool.submit(self._share, network, thread)
+        except RuntimeError as err:  # how Python says that the system allows no more threads
+            raise EnvironmentUnfitError(f"{self._threads} threads cannot be started: use fewer (--threads)") from err
 
     def _share(self, network: Network, thread: int) -> None:
         self._library.edsr_run(ctypes.byref(network), thread, self._on_matrix_units)

@@ -1,7 +1,6 @@
 """The compiled kernels, and whether this machine can run them."""
 
 import ctypes
-import importlib.machinery
 import importlib.util
 from functools import cache
 from pathlib import Path

@@ -8,15 +8,14 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from edsr_runtime.amx.availability import program_for
 from edsr_runtime.amx.execution import Execution
-from edsr_runtime.amx.library import check_machine
-from edsr_runtime.amx.program import UnsuitedError, read_program
 from edsr_runtime.backends.base import Precision
 from edsr_runtime.cpu import usable_cores
 from edsr_runtime.cuda.device import DeviceMemoryError
 from edsr_runtime.errors import EnvironmentUnfitError
 
-Number = TypeVar("Number", np.float32, np.uint8)
+_Number = TypeVar("_Number", np.float32, np.uint8)
 
 
 class AmxBackend:
@@ -42,15 +41,9 @@ class AmxBackend:
                 f"our AMX kernels compute in bf16, not in {precision}: use --precision auto, or --backend openvino"
             )
         try:
-            check_machine()
+            program = program_for(path)
         except EnvironmentUnfitError as err:
-            raise EnvironmentUnfitError(f"{err}: use --backend auto") from err
-        try:
-            program = read_program(path)
-        except UnsuitedError as err:
-            raise EnvironmentUnfitError(
-                f"{path}: our AMX kernels do not compute it, because it {err}: use --backend auto"
-            ) from err
+            raise EnvironmentUnfitError(f"{path}: {err}: use --backend auto") from err
         count = threads or usable_cores()
         self.device = f"CPU, AMX, {count} {'thread' if count == 1 else 'threads'}"
         self._execution = Execution(program, count)
@@ -70,7 +63,7 @@ class AmxBackend:
         self._execution.close()
 
 
-def _batch(pictures: list[NDArray[Number]]) -> NDArray[Number]:
+def _batch(pictures: list[NDArray[_Number]]) -> NDArray[_Number]:
     """Not copied if it is one."""
     return pictures[0][None] if len(pictures) == 1 else np.stack(pictures)
 
