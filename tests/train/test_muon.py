@@ -22,7 +22,8 @@ def random(*shape: int, seed: int = 0) -> Tensor:
 def test_singular_values_come_near_one_and_singular_vectors_stay(shape: tuple[int, int], size: float) -> None:
     matrix = random(*shape)
     u, _, v = torch.linalg.svd(matrix, full_matrices=False)
-    inner = u.T @ orthogonalized(matrix * size) @ v.T
+    (made,) = orthogonalized(matrix[None] * size)
+    inner = u.T @ made @ v.T
     values = inner.diagonal()
     assert values.min() > 0.6
     assert values.max() < 1.25
@@ -30,14 +31,29 @@ def test_singular_values_come_near_one_and_singular_vectors_stay(shape: tuple[in
 
 
 def test_of_zeros_nothing_comes() -> None:
-    assert torch.equal(orthogonalized(torch.zeros(4, 9)), torch.zeros(4, 9))
+    assert torch.equal(orthogonalized(torch.zeros(2, 4, 9)), torch.zeros(2, 4, 9))
 
 
-def test_it_agrees_with_pytorch_on_matrices() -> None:
-    # PyTorch's computes in bfloat16, and takes no kernels: theirs is given as a matrix.
+def test_matrices_beside_each_other_do_not_touch() -> None:
+    matrices = torch.stack([random(8, 72), 1000 * random(8, 72, seed=1), torch.zeros(8, 72)])
+    together = orthogonalized(matrices)
+    alone = torch.cat([orthogonalized(matrix[None]) for matrix in matrices])
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
+
+
+def test_bfloat16_is_within_some_percent() -> None:
+    matrices = torch.stack([random(64, 576, seed=seed) for seed in range(4)])
+    exact, rounded = orthogonalized(matrices), orthogonalized(matrices, torch.bfloat16)
+    assert rounded.dtype == torch.float32
+    assert 0 < (rounded - exact).norm() < 0.03 * exact.norm()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)  # PyTorch's computes in bfloat16
+def test_it_agrees_with_pytorch_on_matrices(dtype: torch.dtype) -> None:
+    # PyTorch's takes no kernels: theirs is given as a matrix.
     start, gradients = random(16, 8, 3, 3), [random(16, 8, 3, 3, seed=seed) for seed in (1, 2, 3)]
     kernel, matrix = start.clone().requires_grad_(), start.flatten(1).clone().requires_grad_()
-    ours = Muon([kernel], lr=0.01)
+    ours = Muon([kernel], lr=0.01, dtype=dtype)
     theirs = torch.optim.Muon([matrix], lr=0.01, weight_decay=0, momentum=0.95, adjust_lr_fn="match_rms_adamw")
     for gradient in gradients:
         kernel.grad, matrix.grad = gradient.clone(), gradient.flatten(1).clone()
@@ -100,3 +116,16 @@ def test_fp16_skips_both_optimizers_where_one_overflows() -> None:
     lr, hr = random(2, 3, 8, 8).abs() * 100, random(2, 3, 16, 16, seed=1).abs() * 100
     assert not updater.update(0, lr, hr, 2).is_done
     assert all(torch.equal(start[name], p) for name, p in network.named_parameters())
+
+
+def test_its_precision_is_that_of_the_run() -> None:
+    networks = {name: tiny_edsr() for name in ("fp32", "bf16")}
+    gradient = random(*tiny_edsr().get_parameter("body.0.body.0.weight").shape)
+    for name, network in networks.items():
+        updater = Updater(network, options(optimizer="muon", precision=name), ALONE)
+        kernel = network.get_parameter("body.0.body.0.weight")
+        kernel.register_hook(lambda _: gradient)
+        updater.update(0, random(2, 3, 8, 8).abs() * 100, random(2, 3, 16, 16, seed=1).abs() * 100, 2)
+    moved = [network.get_parameter("body.0.body.0.weight").detach() for network in networks.values()]
+    start = tiny_edsr().get_parameter("body.0.body.0.weight")
+    assert 0 < (moved[0] - moved[1]).norm() < 0.03 * (moved[0] - start).norm()

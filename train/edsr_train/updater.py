@@ -168,7 +168,10 @@ def _optimizers(trained: Sequence[nn.Parameter], config: TrainConfig) -> dict[st
     kernels = [p for p in trained if p.ndim == _KERNEL_DIMENSIONS and config.optimizer == "muon"]
     others = [p for p in trained if not any(p is kernel for kernel in kernels)]
     adam = torch.optim.Adam(others, lr=config.lr, betas=(0.9, 0.999), eps=1e-8, fused=True)
-    return {"optimizer": adam, **({"muon": Muon(kernels, config.lr)} if kernels else {})}
+    if not kernels:
+        return {"optimizer": adam}
+    dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
+    return {"optimizer": adam, "muon": Muon(kernels, config.lr, dtype=dtype)}
 
 
 def _inner(hr: Tensor, sr: Tensor) -> Tensor:
