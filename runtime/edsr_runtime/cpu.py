@@ -62,6 +62,11 @@ def usable_cores() -> int:
     return max(1, min([len({_siblings(cpu) for cpu in os.sched_getaffinity(0)}), *shares]))
 
 
+def usable_processors() -> int:
+    """Processors that may run this process, the two threads of a core counted apart: more at once are never running."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _share(folder: Path, is_new: bool) -> int | None:
     """Of a group's time on all processors, whole processors; None where there is no limit."""
     try:

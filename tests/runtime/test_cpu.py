@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from edsr_runtime import cpu
-from edsr_runtime.cpu import CpuFlags, available_memory, cpu_flags, usable_cores
+from edsr_runtime.cpu import CpuFlags, available_memory, cpu_flags, usable_cores, usable_processors
 
 CPUINFO = """processor\t: 0
 model name\t: Some CPU @ 2.00GHz
@@ -92,6 +92,7 @@ def test_two_threads_of_a_core_count_once(proc: Path, monkeypatch: pytest.Monkey
         (proc / f"cpu{number}/topology").mkdir(parents=True)
         (proc / f"cpu{number}/topology/thread_siblings_list").write_text(f"{siblings}\n")
     assert usable_cores() == 2
+    assert usable_processors() == 4
 
 
 def test_a_container_may_have_fewer_cores(proc: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,9 @@ from torch import Tensor
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 _ROUNDS = 5
 _RMS = 0.2  # of an update at a learning rate of 1, about that of Adam's
+# Where no gradient comes any more, as behind a ReLU that is never active, the momentum fades. Its direction alone would
+# go on moving the kernel by whole updates, and the square of 1e-22 is no float32. PyTorch has this bound too.
+_LEAST_NORM = 1e-7
 
 
 class Muon(torch.optim.Optimizer):
@@ -60,14 +63,15 @@ def orthogonalized(matrices: Tensor, dtype: torch.dtype = torch.float32) -> Tens
     """The same singular vectors with singular values near one, by Newton-Schulz iterations.
 
     Args:
-        matrices: (n, rows, columns), of any size of values. Zeros stay zeros.
+        matrices: (n, rows, columns). The result does not depend on the size of their values, but where the Frobenius
+            norm is below 1e-7: there it fades with it.
         dtype: of the iterations. bfloat16 is several times faster on a CPU with AMX and on GPUs; what comes is then
             within some percent, which an optimizer does not notice.
     """
     a, b, c = _COEFFICIENTS
     is_tall = matrices.size(1) > matrices.size(2)
     x = matrices.mT if is_tall else matrices
-    x = (x / x.norm(dim=(1, 2), keepdim=True).clamp(min=torch.finfo(x.dtype).tiny)).to(dtype)
+    x = (x / x.norm(dim=(1, 2), keepdim=True).clamp(min=_LEAST_NORM)).to(dtype)
     for _ in range(_ROUNDS):
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from edsr_runtime.amx.availability import program_for
 from edsr_runtime.amx.execution import Execution
 from edsr_runtime.backends.base import Precision
-from edsr_runtime.cpu import usable_cores
+from edsr_runtime.cpu import usable_cores, usable_processors
 from edsr_runtime.cuda.device import DeviceMemoryError
 from edsr_runtime.errors import EnvironmentUnfitError
 
@@ -30,7 +30,8 @@ class AmxBackend:
         Args:
             path: ONNX file.
             precision: ``bf16`` or None.
-            threads: CPU threads; default: one for each core that the process may use.
+            threads: CPU threads; default: one for each core that the process may use. They wait for each other after
+                every layer, so there are never more than processors for them.
 
         Raises:
             EnvironmentUnfitError: another precision is asked for, or neither this machine nor these kernels can do it.
@@ -44,7 +45,7 @@ class AmxBackend:
             program = program_for(path)
         except EnvironmentUnfitError as err:
             raise EnvironmentUnfitError(f"{path}: {err}: use --backend auto") from err
-        count = threads or usable_cores()
+        count = min(threads or usable_cores(), usable_processors())
         self.device = f"CPU, AMX, {count} {'thread' if count == 1 else 'threads'}"
         self._execution = Execution(program, count)
 

@@ -12,7 +12,7 @@ from edsr_runtime.backends.base import NonFiniteError
 from edsr_runtime.backends.choose import Choice, Model, exact_backend, open_backend
 from edsr_runtime.backends.engines import Wish
 from edsr_runtime.contract import read_contract
-from edsr_runtime.cpu import CpuFlags
+from edsr_runtime.cpu import CpuFlags, usable_processors
 from edsr_runtime.errors import EdsrError, EnvironmentUnfitError, NumericalError
 from edsr_runtime.upscaler import Upscaler
 
@@ -114,6 +114,13 @@ def test_pictures_of_all_kinds(suited_models: dict[str, Path], needs_amx: None) 
         ):
             difference = np.abs(fast.upscale(picture).astype(float) - slow.upscale(picture).astype(float))
             assert difference.max() <= tolerance, picture.dtype
+
+
+def test_there_are_no_more_threads_than_processors(suited_models: dict[str, Path], needs_amx: None) -> None:
+    # A hundred thousand that wait for each other take minutes for a picture.
+    with Upscaler(suited_models["edsr-x2"], backend="amx", threads=100_000) as upscaler:
+        assert f"on CPU, AMX, {usable_processors()} thread" in upscaler.description
+        upscaler.upscale(np.zeros((20, 20, 3), np.uint8))
 
 
 def test_tiles_change_no_bit(suited_models: dict[str, Path], needs_amx: None) -> None:
