@@ -152,9 +152,9 @@ def main(
     Give it a quiet machine: it says so when it does not have one. Tables go to stdout, progress to stderr.
     """
     settings = {"quick": quick_settings, "full": Settings, "smoke": smoke_settings}[extent]()
-    settings = dataclasses.replace(settings, memory_scales=memory_scales)
+    settings = dataclasses.replace(settings, memory_scales=tuple(sorted(set(memory_scales))))
     if scales:
-        some = tuple(sorted(map(int, scales)))
+        some = tuple(sorted(set(map(int, scales))))
         settings = dataclasses.replace(settings, scales=some, cost_scales=some, quality_scales=some)
     settings = dataclasses.replace(settings, peers=peers)
     if rounds is not None:

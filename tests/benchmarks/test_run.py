@@ -20,7 +20,7 @@ from benchmarks.ours import ALL_FORMS, AUTO, NO_COLLAPSE
 from benchmarks.peers.registry import PEERS, TORCH_EAGER
 from benchmarks.result_file import read_result, write_result
 from benchmarks.scaling import startup
-from benchmarks.settings import smoke_settings
+from benchmarks.settings import Settings, smoke_settings
 from edsr_runtime.metrics import PROTOCOLS
 from edsr_runtime.resize import imresize
 from edsr_runtime.zoo import shipped_models
@@ -119,6 +119,21 @@ def test_offline_writes_what_it_measures(tmp_path: Path, monkeypatch: pytest.Mon
     assert section["missing"]["torch-compile-fp32"] == "takes minutes to compile: only with --full"
     for row in section["rows"]:
         assert row["hr_megapixels_per_s"]["median"] > 0
+
+
+def test_a_scale_given_twice_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Measured(Exception):  # noqa: N818
+        """Carries the settings out of the command."""
+
+    def stop(names: Any, settings: Settings, *rest: Any) -> None:
+        raise Measured(settings)
+
+    monkeypatch.setattr(run, "measure_all", stop)
+    done = invoke("--smoke", *("--scale", "4", "--scale", "2") * 2, *("--memory-scale", "3", "--memory-scale", "2") * 2)
+    assert isinstance(done.exception, Measured), done.output
+    (settings,) = done.exception.args
+    assert settings.scales == settings.cost_scales == settings.quality_scales == (2, 4)
+    assert settings.memory_scales == (2, 3)
 
 
 def test_a_second_result_of_a_day_gets_a_number(tmp_path: Path) -> None:
