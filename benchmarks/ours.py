@@ -1,5 +1,6 @@
 """Our runtime in its forms: backend, precision, folded or not, averaging or not, in tiles or whole."""
 
+import re
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -9,7 +10,7 @@ from typing import Literal
 
 from benchmarks.engine_folder import engines_below
 from edsr_runtime.backends.choose import TENSORRT as TENSORRT_BACKEND
-from edsr_runtime.errors import EnvironmentUnfitError, MissingDependencyError
+from edsr_runtime.errors import EdsrError, EnvironmentUnfitError, MissingDependencyError
 from edsr_runtime.trt.driver import cuda_driver
 from edsr_runtime.trt.flavour import load_flavour
 from edsr_runtime.upscaler import Upscaler
@@ -105,5 +106,10 @@ def open_possible(
         try:
             opened[form] = stack.enter_context(form.open(model))
         except (EnvironmentUnfitError, MissingDependencyError) as err:
-            missing[form.name] = str(err)
+            missing[form.name] = why_missing(err)
     return opened, missing
+
+
+def why_missing(err: EdsrError) -> str:
+    """The reason why a form is not there, without the folder of its model: results name none of this machine."""
+    return re.sub(r"^.*/(?=[^/]+\.onnx: )", "", str(err))

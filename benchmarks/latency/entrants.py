@@ -12,7 +12,7 @@ from benchmarks.cost.count import mult_adds
 from benchmarks.cost.graph import Graph
 from benchmarks.device import COPIES, Device, device_of
 from benchmarks.latency.null import Null, open_null_runtime
-from benchmarks.ours import Form
+from benchmarks.ours import Form, why_missing
 from benchmarks.peers.peer import PeerFailedError, Rgb, Subject
 from benchmarks.peers.registry import LEFT_OUT, TORCH_EAGER, Peer, start_peer
 from edsr_runtime.errors import EnvironmentUnfitError, MissingDependencyError
@@ -79,7 +79,7 @@ class Stable:
             try:
                 upscaler = form.enter(self._stack, self._context.folder, partial(self._model_for, form), tile=tile)
             except (EnvironmentUnfitError, MissingDependencyError) as err:
-                self.missing[form.name] = str(err)
+                self.missing[form.name] = why_missing(err)
                 continue
             said = ["folded" if form.collapsed else "folded, but for the tail"]
             said += ["with ensemble"] if form.self_ensemble else []

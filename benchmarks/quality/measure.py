@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from benchmarks.context import Context
 from benchmarks.cost.trained import checkpoint_behind
-from benchmarks.ours import EXPLICIT, ON_A_GPU, ONNXRUNTIME, OPENVINO_FP32, Form
+from benchmarks.ours import EXPLICIT, ON_A_GPU, ONNXRUNTIME, OPENVINO_FP32, Form, why_missing
 from benchmarks.peers.peer import PeerFailedError, Running, Subject, rounded
 from benchmarks.peers.registry import LEFT_OUT, PEERS, TORCH_EAGER, start_peer
 from benchmarks.peers.torch_eager import TorchEager
@@ -270,7 +270,7 @@ def _ours(
         try:
             upscaler = form.enter(stack, context.folder, partial(model.file_for, form))
         except (EnvironmentUnfitError, MissingDependencyError) as err:
-            missing[form.name] = str(err)
+            missing[form.name] = why_missing(err)
             continue
         yield _Candidate(form.name, upscaler.description, _both_paths(upscaler))
 

@@ -20,12 +20,13 @@ from benchmarks.latency.ceilings import GPU, Ceiling, Sizes, highest
 from benchmarks.latency.entrants import Stable
 from benchmarks.machine import describe_machine
 from benchmarks.models import Models
-from benchmarks.ours import AUTO, NO_COLLAPSE, ON_A_GPU, OPENVINO_FP32, Form
+from benchmarks.ours import AMX, AUTO, NO_COLLAPSE, ON_A_GPU, OPENVINO_FP32, Form, open_possible
 from benchmarks.peers.peer import PeerFailedError, Running, Subject
 from benchmarks.peers.registry import TORCH_EAGER, Peer
 from benchmarks.pictures import noise
 from benchmarks.reporting.latency_tables import latency
 from benchmarks.settings import smoke_settings
+from edsr_runtime.backends import amx as amx_backend
 from edsr_runtime.backends import choose, engines
 from edsr_runtime.backends import ort as ort_backend
 from edsr_runtime.backends import trt as trt_backend
@@ -193,6 +194,19 @@ def test_a_gpu_without_what_runs_there_is_missed_in_one_sentence(
     missing = opened(context, ON_A_GPU).missing
     assert missing["tensorrt"].startswith("tensorrt could not be imported. Install it with:")
     assert missing["onnxruntime-gpu"].startswith("a GPU was asked for, and onnxruntime runs on CPU")
+
+
+def test_why_a_form_is_missing_names_no_folder_of_this_machine(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_amx(path: Path) -> None:
+        raise EnvironmentUnfitError("the CPU has no AMX")
+
+    monkeypatch.setattr(amx_backend, "program_for", no_amx)
+    reason = {"amx": "random_x4.onnx: the CPU has no AMX: use --backend auto"}
+    assert opened(context, (AMX,)).missing == reason
+    with ExitStack() as stack:
+        assert open_possible((AMX,), context.models.exported(4), stack) == ({}, reason)
 
 
 def test_a_peer_that_reads_the_network_and_cannot_run_it_is_missing_and_closed(context: Context) -> None:
