@@ -116,10 +116,6 @@ def _picture(picture: Photograph) -> str:
 <figcaption>{inline_html(picture.caption)}</figcaption></figure>"""
 
 
-def _option(name: str, is_chosen: bool) -> str:
-    return f"<option{' selected' if is_chosen else ''}>{name}</option>"
-
-
 def _list(lines: Sequence[str]) -> str:
     return "<ul>" + "".join(f"<li>{inline_html(line)}</li>" for line in lines) + "</ul>"
 

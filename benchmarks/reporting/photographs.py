@@ -52,8 +52,8 @@ def _photograph(name: str, lr: Rgb, hr: Rgb, ours: Rgb, model: str) -> Photograp
     bicubic = np.asarray(imresize(lr, SCALE), np.uint8)
     bicubic_db, ours_db = (_PROTOCOL.psnr(sr, hr, SCALE) for sr in (bicubic, ours))
     caption = (
-        f"{name}, {SCALE} times: bicubic {bicubic_db:.2f} dB, ours ({model}) {ours_db:.2f} dB, `{_PROTOCOL.id}`; HR is "
-        "the original"
+        f"{name}, {SCALE} times: bicubic {bicubic_db:.2f} dB, ours ({model}) {ours_db:.2f} dB, `{_PROTOCOL.id}`; ours "
+        "was computed when this page was made, not when the rest was measured; HR is the original"
     )
     layers = {BICUBIC: _png(bicubic), OURS: _png(ours), HR: _png(hr)}
     return Photograph(name, caption, layers, (hr.shape[0], hr.shape[1]))

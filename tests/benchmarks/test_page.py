@@ -121,6 +121,12 @@ def test_a_phone_needs_no_scrolling_sideways(browser: Browser, page: Path) -> No
     assert browser.value("parseFloat(getComputedStyle(document.body).fontSize)") >= 16
 
 
+def test_pictures_of_ours_are_said_to_be_as_new_as_the_page(browser: Browser, page: Path) -> None:
+    browser.open(page, *DESKTOP)
+    caption = browser.value("document.querySelector('#picture-coffee figcaption').textContent")
+    assert "ours was computed when this page was made, not when the rest was measured" in caption
+
+
 def test_a_script_that_fails_would_be_seen(browser: Browser, tmp_path: Path) -> None:
     broken = tmp_path / "broken.html"
     broken.write_text('<!doctype html><script>missing()</script><img src="http://127.0.0.1:9/x.png">')
