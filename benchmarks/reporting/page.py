@@ -87,7 +87,8 @@ def _table(table: Table) -> str:
 
 def _plot(name: str, path: Path) -> str:
     text = name.replace("-", " ")
-    return f'<figure><img class="plot" alt="plot: {text}" src="{_data("image/svg+xml", path.read_bytes())}"></figure>'
+    image = f'<img class="plot" alt="plot: {text}" src="{_data("image/svg+xml", path.read_bytes())}">'
+    return f'<figure class="scroll" tabindex="0" role="region" aria-label="plot: {text}">{image}</figure>'
 
 
 def _picture(picture: Photograph) -> str:

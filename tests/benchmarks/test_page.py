@@ -121,6 +121,15 @@ def test_a_phone_needs_no_scrolling_sideways(browser: Browser, page: Path) -> No
     assert browser.value("parseFloat(getComputedStyle(document.body).fontSize)") >= 16
 
 
+def test_plots_on_a_phone_stay_large_enough_to_be_read_and_scroll_by_themselves(browser: Browser, page: Path) -> None:
+    browser.open(page, *PHONE)
+    plots = "[...document.querySelectorAll('.plot')]"
+    letters_px = f"Math.min(...{plots}.map(plot => 8 * 4 / 3 * plot.clientWidth / plot.naturalWidth))"  # 8 pt
+    assert browser.value(letters_px) >= 9
+    boxes = f"{plots}.map(plot => plot.parentElement)"
+    assert browser.value(f"{boxes}.every(box => box.clientWidth < {PHONE[0]} && box.scrollWidth > box.clientWidth)")
+
+
 def test_pictures_of_ours_are_said_to_be_as_new_as_the_page(browser: Browser, page: Path) -> None:
     browser.open(page, *DESKTOP)
     caption = browser.value("document.querySelector('#picture-coffee figcaption').textContent")
