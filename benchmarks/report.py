@@ -22,7 +22,7 @@ from edsr_runtime.errors import GateError
 @click.option(
     "--data",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Benchmark pictures: some are put on the page, which must then not be passed on.",
+    help="Benchmark sets, as for run.py: some pictures of Set5 are put on the page, which must then not be passed on.",
 )
 @click.option("--compare", "old", type=click.Path(path_type=Path), help="An older result to compare with.")
 @click.option("--threshold", type=click.FloatRange(min=0), default=DEFAULT_THRESHOLD, show_default=True)
@@ -43,6 +43,7 @@ def write_report(result: Result, folder: Path, data: Path | None = None) -> Path
     """See ``write_folder``.
 
     Raises:
+        DataError: the pictures of the page are not among the data.
         MissingDependencyError: a package of the extra ``bench`` is missing.
     """
     with needs_extra("bench"):

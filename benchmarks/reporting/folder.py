@@ -24,8 +24,10 @@ def write_folder(result: Result, folder: Path, data: Path | None = None) -> Path
         The page.
 
     Raises:
+        DataError: the pictures of the page are not among the data.
         EdsrError: it cannot be written.
     """
+    pictures = photographs(data)  # which may not be found: before anything is written
     try:
         tables = folder / "tables"
         tables.mkdir(parents=True, exist_ok=True)
@@ -35,7 +37,7 @@ def write_folder(result: Result, folder: Path, data: Path | None = None) -> Path
             (tables / f"{table.id}.csv").write_text(table.csv(), encoding="utf-8")
         plots = write_plots(result, folder / "plots")
         page = folder / PAGE
-        page.write_text(make_page(result, plots, photographs(data)), encoding="utf-8")
+        page.write_text(make_page(result, plots, pictures), encoding="utf-8")
     except OSError as err:
         raise EdsrError(f"{folder}: cannot be written ({err.strerror})") from err
     return page

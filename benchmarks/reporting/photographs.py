@@ -13,7 +13,9 @@ from PIL import Image
 
 from benchmarks.ours import AUTO
 from benchmarks.pictures import Rgb
+from benchmarks.quality.data_sets import find_sets
 from edsr_runtime.demo import HR_PHOTOGRAPH, LR_PHOTOGRAPH, SCALE
+from edsr_runtime.errors import DataError
 from edsr_runtime.metrics import PROTOCOLS
 from edsr_runtime.pictures.read import read_picture
 from edsr_runtime.resize import imresize
@@ -21,7 +23,7 @@ from edsr_runtime.zoo import DEFAULT_NAME, model_path
 from edsr_train.data.sets import benchmark_pairs
 
 _PROTOCOL = PROTOCOLS["paper-y"]
-_SET = Path("benchmark/Set5")
+_SET = "Set5"
 _OF_SET = ("baby", "bird", "butterfly")
 BICUBIC, OURS, HR = "bicubic", "ours", "HR"
 
@@ -38,11 +40,22 @@ class Photograph:
 
 
 def photographs(data: Path | None) -> list[Photograph]:
-    """The bundled photograph, and some of Set5 where there are benchmark data."""
+    """The bundled photograph, and some of Set5 where benchmark data are given.
+
+    Args:
+        data: as for ``find_sets``; None: the bundled photograph alone.
+
+    Raises:
+        DataError: there is no Set5 among the data, or none of those pictures in it.
+    """
     found = [("coffee", read_picture(LR_PHOTOGRAPH).pixels, read_picture(HR_PHOTOGRAPH).pixels)]
-    if data is not None and (data / _SET).is_dir():
-        pairs = {pair.name: pair for pair in benchmark_pairs(data / _SET, SCALE)}
-        found += [(name, pairs[name].lr, pairs[name].hr) for name in _OF_SET if name in pairs]
+    if data is not None:
+        (photographed,) = find_sets(data, (_SET,))
+        pairs = {pair.name: pair for pair in benchmark_pairs(photographed.folder, SCALE)}
+        some = [(name, pairs[name].lr, pairs[name].hr) for name in _OF_SET if name in pairs]
+        if not some:
+            raise DataError(f"{photographed.folder}: has none of {', '.join(_OF_SET)}, which the page shows")
+        found += some
     model = model_path(DEFAULT_NAME, SCALE)
     with AUTO.open(model) as upscaler:
         return [_photograph(name, lr, hr, upscaler.upscale(lr), model.stem) for name, lr, hr in found]

@@ -12,11 +12,13 @@ import pytest
 from benchmarks.reporting import plots
 from benchmarks.reporting.document import SECTIONS, render, warnings
 from benchmarks.reporting.folder import write_folder
+from benchmarks.reporting.photographs import photographs
 from benchmarks.reporting.table import Cell, Table, number, signed
 from benchmarks.result_file import read_result, write_result
 from benchmarks.settings import MEASUREMENTS
 from edsr_runtime.errors import DataError
 from made_up_result import made_up, scaling_section, whole_result
+from photographs import noise, save
 
 
 @pytest.fixture(scope="module")
@@ -175,6 +177,31 @@ def test_everything_is_written_into_one_folder(tmp_path: Path) -> None:
     assert "EDSR-baseline x4" in (page.parent / "plots" / "mult-adds.svg").read_text()
     assert "484,848" not in (page.parent / "plots" / "quality-against-latency.svg").read_text()
     assert "edsr-small_x4, 485K" in (page.parent / "plots" / "quality-against-latency.svg").read_text()
+
+
+@pytest.mark.parametrize(
+    ("place", "data"), [("benchmark/Set5/HR", ""), ("Set5/HR", ""), ("Set5", ""), ("Set5/HR", "Set5")]
+)
+def test_pictures_of_set5_are_found_where_the_measurement_finds_them(tmp_path: Path, place: str, data: str) -> None:
+    for name in ("baby", "woman"):
+        save(noise(24, 20), tmp_path / place / f"{name}.png")
+    assert [each.name for each in photographs(tmp_path / data)] == ["coffee", "baby"]
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("Set14/HR/baby.png", "there is no set Set5; there are Set14"),
+        ("Set5/HR/woman.png", "Set5: has none of baby, bird, butterfly, which the page shows"),
+    ],
+)
+def test_data_without_the_pictures_of_the_page_are_refused_before_anything_is_written(
+    tmp_path: Path, place: str, message: str
+) -> None:
+    save(noise(24, 20), tmp_path / "data" / place)
+    with pytest.raises(DataError, match=message):
+        write_folder(made_up(), tmp_path / "report", tmp_path / "data")
+    assert not (tmp_path / "report").exists()
 
 
 @pytest.fixture
