@@ -23,7 +23,7 @@ if __name__ == "__main__":  # started as a file: the package is beside the folde
 import click
 
 from benchmarks import machine as machines
-from benchmarks.result_file import read_result, write_result
+from benchmarks.result_file import read_stored, write_result
 from edsr_runtime.command import EdsrCommand
 from edsr_runtime.errors import EdsrError, GateError
 
@@ -258,7 +258,7 @@ def main(
     wanted = variants(names or tuple(NETWORKS), tuple(map(int, scales)) or SCALES, everything)
     machine = machines.describe_machine()
     output = output or RESULTS / f"{machine.slug}-{machines.now()[:10]}-engines.json"
-    result = read_result(output) if output.exists() else _circumstances(machine)
+    result = read_stored(output) if output.exists() else _circumstances(machine)
     _check_same(result, machine, output)
     done = [Variant(**b["variant"]) for b in result["builds"] if b["size"] == [batch, tile, tile]]
     kept = sum(variant in done for variant in wanted)

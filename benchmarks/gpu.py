@@ -24,7 +24,7 @@ import click
 from benchmarks import machine as machines
 from benchmarks.gpu_report import broken, render_gpu
 from benchmarks.gpu_sections import SECTIONS, command_of, isolated, measured, section_of
-from benchmarks.result_file import read_result, write_result
+from benchmarks.result_file import read_stored, write_result
 from edsr_runtime.command import EdsrCommand
 from edsr_runtime.errors import EdsrError, EnvironmentUnfitError, GateError
 from edsr_runtime.trt.driver import cuda_driver
@@ -84,7 +84,7 @@ def main(
         answer.write_text(json.dumps(measured(section_of(section), smoke)))
         return
     if show is not None:
-        click.echo(render_gpu(read_result(show)))
+        click.echo(render_gpu(read_stored(show)))
         return
     result = circumstances(only, smoke)
     if output is None and not smoke:

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from benchmarks import engines
 from benchmarks.engines import NETWORKS, SCALES, Build, Network, Variant, build, main, render, summarise, variants
-from benchmarks.result_file import read_result
+from benchmarks.result_file import read_stored
 from edsr_runtime.errors import EdsrError
 from edsr_runtime.trt.flavour import load_flavour
 
@@ -69,7 +69,7 @@ def test_what_was_built_before_it_was_stopped_is_kept(tmp_path: Path, monkeypatc
     words = ["--network", "mdsr", "--output", str(tmp_path / "engines.json")]
     assert CliRunner().invoke(main, words).exit_code != 0
     before = done.copy()
-    assert [Variant(**b["variant"]) for b in read_result(tmp_path / "engines.json")["builds"]] == before
+    assert [Variant(**b["variant"]) for b in read_stored(tmp_path / "engines.json")["builds"]] == before
     done.clear()
     again = CliRunner().invoke(main, words)
     assert f"2 of 6 engines are in {tmp_path / 'engines.json'}" in again.stderr
@@ -81,7 +81,7 @@ def test_two_are_built_side_by_side(tmp_path: Path) -> None:
     words = ["--network", "edsr-baseline", "--scale", "2", "--tile", "64", "--batch", "1", "--jobs", "2"]
     done = CliRunner().invoke(main, [*words, "--output", str(tmp_path / "engines.json")], catch_exceptions=False)
     assert done.exit_code == 0, done.stderr
-    builds = read_result(tmp_path / "engines.json")["builds"]
+    builds = read_stored(tmp_path / "engines.json")["builds"]
     assert [b["variant"]["collapse_tail"] for b in builds] == [False, True], "in the order of the matrix"
 
 
@@ -118,7 +118,7 @@ def _tables_from(kind: str) -> list[tuple[dict[str, Any], list[str]]]:
     """Results and the rows that the document says come from them."""
     text = (ROOT / "runtime/TENSORRT.md").read_text()
     tables = re.finditer(rf"<!-- from: (\S+-{kind}\.json) -->\n((?:\|.*\n)+)", text)
-    return [(read_result(ROOT / table[1]), table[2].splitlines()) for table in tables]
+    return [(read_stored(ROOT / table[1]), table[2].splitlines()) for table in tables]
 
 
 def test_the_tables_in_the_document_are_what_was_measured() -> None:

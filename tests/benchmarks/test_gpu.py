@@ -17,7 +17,7 @@ from benchmarks import gpu
 from benchmarks.gpu_report import broken, render_gpu
 from benchmarks.gpu_runner import overlap_of
 from benchmarks.gpu_sections import SECTIONS, Section, isolated, measured
-from benchmarks.result_file import read_result, write_result
+from benchmarks.result_file import read_stored, write_result
 
 QUICK = ("layer-cuda-bindings", "runner", "parity", "ensemble", "tensorrt")
 HERE = """
@@ -91,7 +91,7 @@ def test_all_sections_run_on_the_cpu(tmp_path: Path) -> None:
     assert [row["largest"] <= 1 for row in done["onnxruntime"]["results"]["rows"]] == [True, True]
     path = tmp_path / "result.json"
     write_result(path, result_with(done))
-    render_gpu(read_result(path))
+    render_gpu(read_stored(path))
 
 
 def test_without_a_gpu_it_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

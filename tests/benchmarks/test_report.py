@@ -8,13 +8,15 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import pytest
+from click.testing import CliRunner
 
+from benchmarks import report
 from benchmarks.reporting import plots
 from benchmarks.reporting.document import SECTIONS, render, warnings
 from benchmarks.reporting.folder import write_folder
 from benchmarks.reporting.photographs import photographs
 from benchmarks.reporting.table import Cell, Table, number, signed
-from benchmarks.result_file import read_result, write_result
+from benchmarks.result_file import read_result, read_stored, write_result
 from benchmarks.settings import MEASUREMENTS
 from edsr_runtime.errors import DataError
 from made_up_result import made_up, scaling_section, whole_result
@@ -280,7 +282,7 @@ def test_a_result_that_cannot_be_json_leaves_the_old_file(tmp_path: Path) -> Non
     write_result(path, {"psnr": 37.0})
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_result(path, {"psnr": float("nan")})
-    assert read_result(path)["psnr"] == 37.0
+    assert read_stored(path)["psnr"] == 37.0
 
 
 @pytest.mark.parametrize(
@@ -289,7 +291,9 @@ def test_a_result_that_cannot_be_json_leaves_the_old_file(tmp_path: Path) -> Non
         (None, "cannot be read"),
         ("{", "is not JSON"),
         ("[]", "schema version None, expected 2"),
+        ("[" * 100_000, "is not JSON"),
         ('{"schema_version": 1}', "schema version 1, expected 2"),
+        ('{"schema_version": 2}', "lacks 'date', which every result of benchmarks/run.py has: pass one of those"),
     ],
 )
 def test_a_file_that_is_no_result_is_refused_in_one_sentence(tmp_path: Path, text: str | None, message: str) -> None:
@@ -298,3 +302,32 @@ def test_a_file_that_is_no_result_is_refused_in_one_sentence(tmp_path: Path, tex
         path.write_text(text)
     with pytest.raises(DataError, match=message):
         read_result(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"results": None}, "lacks 'results', which every result of benchmarks/run.py has"),
+        ({"results": {"alchemy": {}}}, "has the measurement 'alchemy', expected those of this version's run.py"),
+    ],
+)
+def test_a_result_of_something_else_is_refused_in_one_sentence(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    path = tmp_path / "result.json"
+    write_result(path, made_up() | changes)
+    with pytest.raises(DataError, match=message):
+        read_result(path)
+
+
+def test_all_results_that_are_kept_are_of_a_run_or_of_engines(project_root: Path) -> None:
+    kept = sorted((project_root / "benchmarks" / "results").glob("*.json"))
+    of_engines = [path for path in kept if read_stored(path).get("measurement") == "engines"]
+    assert of_engines
+    for path in kept:
+        if path in of_engines:
+            done = CliRunner().invoke(report.main, [str(path)])
+            assert (done.exit_code, done.stdout) == (2, "")
+            assert "lacks 'load_after', which every result of benchmarks/run.py has" in " ".join(done.stderr.split())
+        else:
+            render(read_result(path))

@@ -321,7 +321,16 @@ def test_a_worse_result_than_before_ends_with_5(tmp_path: Path, monkeypatch: pyt
     assert read_result(new)["results"]["startup"]  # measured all the same
 
 
-def test_a_comparison_with_no_file_is_refused_before_anything_is_measured(tmp_path: Path) -> None:
-    done = invoke("--smoke", "--only", "startup", "--compare", str(tmp_path / "none.json"))
+@pytest.mark.parametrize(
+    ("text", "message"), [(None, "cannot be read"), ('{"schema_version": 2}', "lacks 'date', which every result")]
+)
+def test_a_comparison_with_no_result_is_refused_before_anything_is_measured(
+    tmp_path: Path, text: str | None, message: str
+) -> None:
+    old = tmp_path / "old.json"
+    if text is not None:
+        old.write_text(text)
+    done = invoke("--smoke", "--only", "startup", "--compare", str(old))
     assert done.exit_code == 2
+    assert message in done.output
     assert "startup: " not in done.output
