@@ -15,6 +15,7 @@ if __name__ == "__main__":  # started as a file: the package is beside the folde
 import click
 
 from benchmarks import machine as machines
+from benchmarks.keeping import check_targets
 from benchmarks.peers.registry import PEERS, TORCH_EAGER
 from benchmarks.report import show_comparison, write_report
 from benchmarks.reporting.compare import DEFAULT_THRESHOLD
@@ -170,6 +171,9 @@ def main(
         output = RESULTS / f"{'-'.join(parts)}.json"
         if not overwrite:
             output = _unused(output)
+    if folder is None and output is not None and not settings.smoke:
+        folder = output.with_suffix("")
+    check_targets(output, folder)
     if output is not None and output.exists() and not overwrite:
         raise EdsrError(f"{output} exists: pass --overwrite to replace it, or another --output")
     if only and data is None and (needy := [name for name in only if name in _NEED_DATA]):
@@ -179,8 +183,6 @@ def main(
     click.echo(render(result))
     if output is not None:
         _say(f"written to {output}")
-    if folder is None and output is not None and not settings.smoke:
-        folder = output.with_suffix("")
     if folder is not None:
         _say(f"written to {write_report(_as_read(result), folder)}")
     if before is not None:

@@ -1,6 +1,8 @@
 """The command, on tiny networks and pictures."""
 
+import errno
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -256,6 +258,41 @@ def test_an_existing_result_is_kept_unless_told(tmp_path: Path) -> None:
     assert done.exit_code == 2
     assert "pass --overwrite" in done.output
     assert output.read_text() == "measured on a machine long gone"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--smoke --output file/new.json", "file/new.json: cannot be written (Not a directory): pass another place"),
+        ("--smoke --output folder --overwrite", "folder is a folder, expected a JSON file: pass another --output"),
+        ("--smoke --report file", "file: cannot be written (Not a directory): pass another place"),
+        ("--smoke --report file/new", "file/new: cannot be written (Not a directory): pass another place"),
+        ("--smoke --output new.json --report new.json", "new.json would be the JSON file and a folder of the report"),
+        ("--smoke --output new --report new/report", "new would be the JSON file and a folder of the report"),
+        ("--quick --output new", "pass another --report, or an --output that ends in .json"),
+        ("--smoke --output closed/new/new.json", "cannot be written (Permission denied): pass another place"),
+        (f"--smoke --output {'n' * 300}/new.json", "cannot be written (File name too long): pass another place"),
+    ],
+)
+def test_what_cannot_be_written_is_refused_before_anything_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: str, message: str
+) -> None:
+    def not_there(dir: Path) -> Any:
+        if dir.name == "closed":  # which root may write all the same
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return temporary_file(dir=dir)
+
+    temporary_file = tempfile.TemporaryFile
+    monkeypatch.setattr("benchmarks.keeping.tempfile.TemporaryFile", not_there)
+    monkeypatch.setattr(run, "measure_all", lambda *_: pytest.fail("measured"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "file").touch()
+    done = invoke("--only", "encode", *options.split())
+    assert done.exit_code == 2, done.output
+    assert message in " ".join(done.output.split())
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["closed", "file", "folder"]
 
 
 def test_quality_without_data_is_refused_when_asked_for_by_name() -> None:
