@@ -61,7 +61,7 @@ def show_comparison(old: Result, new: Result, threshold: float) -> None:
     comparison = compare(old, new, threshold)
     click.echo("\n" + comparison.table(threshold).document(3))
     if worse := comparison.regressions:
-        raise GateError(f"{len(worse)} of {len(comparison.changes)} numbers got worse, most of all {worse[0].name}")
+        raise GateError(f"{len(worse)} of {len(comparison.judged)} numbers got worse, most of all {worse[0].name}")
 
 
 if __name__ == "__main__":

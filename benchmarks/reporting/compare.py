@@ -1,4 +1,8 @@
-"""One result beside an older one: what became slower, larger or worse by more than a threshold."""
+"""One result beside an older one: what became slower, larger or worse by more than a threshold.
+
+Milliseconds of two runs cannot be compared where both runs timed PyTorch too: there the ratio to it counts, which was
+taken in pairs. Between different machines nothing is called slower or larger.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,6 +12,7 @@ from benchmarks.reporting.names import shown
 from benchmarks.reporting.table import Cell, Result, Table, signed, size
 
 DEFAULT_THRESHOLD = 0.10
+_TIMES_TORCH = "times PyTorch"
 _ALLOWED = {"dB": 0.01, "SSIM": 0.0001, "grey levels": 0.001}
 """Unit -> by how much, in it, a number may be worse to which no threshold applies. PSNR and SSIM depend on nothing that
 changes from run to run; seams of the exact halo depend on the order of sums alone, and shares of them were noise."""
@@ -20,8 +25,9 @@ class Metric:
     value: float
     unit: str
     better: Literal["lower", "higher"]
-    needs_same_machine: bool
-    """Times and memory of different machines say nothing of the code."""
+    elsewhere: Literal["judged", "shown", "left out"]
+    """What becomes of it between different machines: their times and memory say nothing of the code, and ratios to
+    PyTorch little."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +42,13 @@ class Change:
     """A share of the old value, or in the unit where a fixed amount is allowed; negative is better."""
     allowed: float
     """The most that is no regression."""
+    is_judged: bool
+    """Or shown for information alone."""
 
     @property
     def is_regression(self) -> bool:
         """Whether it is worse by more than that."""
-        return self.worse_by > self.allowed
+        return self.is_judged and self.worse_by > self.allowed
 
     @property
     def severity(self) -> float:
@@ -56,27 +64,27 @@ class Comparison:
     notes: list[str]
 
     @property
-    def regressions(self) -> list[Change]:
-        """Beyond the threshold, worst first."""
-        return [change for change in self._worst_first if change.is_regression]
+    def judged(self) -> list[Change]:
+        """Worst first."""
+        return sorted((change for change in self.changes if change.is_judged), key=lambda change: -change.severity)
 
     @property
-    def _worst_first(self) -> list[Change]:
-        return sorted(self.changes, key=lambda change: -change.severity)
+    def regressions(self) -> list[Change]:
+        """Beyond the threshold, worst first."""
+        return [change for change in self.judged if change.is_regression]
 
     def table(self, threshold: float) -> Table:
-        """For people, worst first."""
+        """For people: what is judged, worst first, then what is not."""
+        shown_only = [change for change in self.changes if not change.is_judged]
         rows = [
             (
                 change.name,
                 Cell(f"{change.old:.4g} {change.unit}", change.old),
                 Cell(f"{change.new:.4g} {change.unit}", change.new),
-                signed(change.worse_by, 5)
-                if change.unit in _ALLOWED
-                else Cell(f"{change.worse_by:+.1%}", change.worse_by),
-                "**worse**" if change.is_regression else "",
+                _worse_by(change),
+                "**worse**" if change.is_regression else "" if change.is_judged else "not judged",
             )
-            for change in self._worst_first
+            for change in [*self.judged, *shown_only]
         ]
         fixed = ", ".join(f"{amount:g} {unit}" for unit, amount in _ALLOWED.items())
         title = f"Compared with before: {len(self.regressions)} worse by more than {threshold:.0%}, or {fixed}"
@@ -93,11 +101,11 @@ def compare(old: Result, new: Result, threshold: float = DEFAULT_THRESHOLD) -> C
     """
     before, now = dict(metrics(old)), dict(metrics(new))
     notes = []
-    same = all(old["machine"][key] == new["machine"][key] for key in ("cpu", "usable_cpus"))
+    same = _machine(old) == _machine(new)
     if not same:
         notes.append(
-            f"another machine ({old['machine']['cpu']}, {old['machine']['usable_cpus']} CPUs): times and memory are "
-            "not compared"
+            f"the machines differ (before: {_machine(old)}; now: {_machine(new)}): times and memory are left out, and "
+            "ratios to PyTorch are shown but not judged"
         )
     if (old["quick"], old["smoke"]) != (new["quick"], new["smoke"]):
         notes.append(
@@ -106,9 +114,12 @@ def compare(old: Result, new: Result, threshold: float = DEFAULT_THRESHOLD) -> C
     notes += [f"{which}: {result['loaded']}" for which, result in (("before", old), ("now", new)) if result["loaded"]]
     changes = []
     for name in (name for name in before if name in now):
-        if not same and now[name].needs_same_machine:
+        if not same and now[name].elsewhere == "left out":
             continue
-        changes.append(_change(name, before[name], now[name], threshold))
+        changes.append(_change(name, before[name], now[name], threshold, same or now[name].elsewhere == "judged"))
+    torch_before, torch_now = (result["versions"].get("torch") for result in (old, new))
+    if torch_before != torch_now and any(change.unit == _TIMES_TORCH for change in changes):
+        notes.append(f"ratios are to another PyTorch (before: {torch_before}; now: {torch_now})")
     return Comparison(changes, notes)
 
 
@@ -119,7 +130,7 @@ def metrics(result: Result) -> Iterator[tuple[str, Metric]]:
         for form in ("trained", "exported"):
             for convention, count in (row[form] or {"mult_adds": {}})["mult_adds"].items():
                 name = f"Mult-Adds of {row['network']} x{row['scale']} as {form}, {convention}"
-                yield name, Metric(count / 1e9, "G", "lower", False)
+                yield name, Metric(count / 1e9, "G", "lower", "judged")
     yield from _times(results)
     yield from _quality(results, result["arguments"].get("quality_side"))
     yield from _growth(results)
@@ -131,33 +142,39 @@ def _times(results: Result) -> Iterator[tuple[str, Metric]]:
             where = f"{section['network']} x{case['scale']}, {size(section['lr_hw'])}"
             for row in case["rows"]:
                 if row["kind"] == "ours":
-                    yield f"latency of {row['name']}, {where}", Metric(row["latency_ms"]["p50"], "ms", "lower", True)
+                    yield f"speed of {row['name']}, {where}", _times_torch(row)
     if section := results.get("models"):
         for row in section["rows"]:
             name = f"latency of {row['model']}, auto, {size(section['lr_hw'])}"
-            yield name, Metric(row["latency_ms"]["median"], "ms", "lower", True)
+            yield name, Metric(row["latency_ms"]["median"], "ms", "lower", "left out")
     if section := results.get("offline"):
         for row in section["rows"]:
             if row["kind"] == "ours":
                 where = f"{row['scenario']}, x{section['scale']}, {size(section['lr_hw'])}"
-                rate = row["hr_megapixels_per_s"]["median"]
-                yield f"throughput of {row['name']}, {where}", Metric(rate, "MP/s", "higher", True)
+                yield f"throughput of {row['name']}, {where}", _times_torch(row)
     for case in results.get("field-latency", {}).get("cases", ()):
         for row in case["rows"]:
             if row["engine"] == "auto":
                 where = f"x{results['field-latency']['scale']}, {size(case['hr_hw'])} HR"
-                yield f"latency of {row['network']}, {where}", Metric(row["latency_ms"]["p50"], "ms", "lower", True)
+                yield (
+                    f"latency of {row['network']}, {where}",
+                    Metric(row["latency_ms"]["p50"], "ms", "lower", "left out"),
+                )
     if section := results.get("encode"):
         for row in (row for row in section["rows"] if row["name"] == "edsr-upscale"):
             where = f"{section['picture']}, {size(section['hr_hw'])}"
-            yield f"encoding, {where}", Metric(row["seconds"]["median"], "s", "lower", True)
-            yield f"size of the PNG, {where}", Metric(row["size_bytes"] / 1e6, "MB", "lower", False)
-            share = Metric(row["share_percent"]["median"], "%", "lower", True)
+            yield f"encoding, {where}", Metric(row["seconds"]["median"], "s", "lower", "left out")
+            yield f"size of the PNG, {where}", Metric(row["size_bytes"] / 1e6, "MB", "lower", "judged")
+            share = Metric(row["share_percent"]["median"], "%", "lower", "left out")
             yield f"share of encoding, {section['network']}, {where}", share
     if section := results.get("startup"):
         for row in section["rows"]:
             name = f"start: {row['step']}, {section['model']}, {size(section['lr_hw'])}"
-            yield name, Metric(row["seconds"]["median"], "s", "lower", True)
+            yield name, Metric(row["seconds"]["median"], "s", "lower", "left out")
+
+
+def _times_torch(row: Result) -> Metric:
+    return Metric(row["times_torch"]["median"], _TIMES_TORCH, "higher", "shown")
 
 
 def _quality(results: Result, side: int | None) -> Iterator[tuple[str, Metric]]:
@@ -165,12 +182,12 @@ def _quality(results: Result, side: int | None) -> Iterator[tuple[str, Metric]]:
     for case in results.get("quality", {}).get("cases", ()):
         for row in (row for row in case["rows"] if row["name"] == case["reference"] or _is_ours(row["name"])):
             where = f"{case['model']}, {row['name']}, {case['set']}{part}, {case['protocol']}"
-            yield f"PSNR of {where}", Metric(row["psnr_db"], "dB", "higher", False)
-            yield f"SSIM of {where}", Metric(row["ssim"], "SSIM", "higher", False)
+            yield f"PSNR of {where}", Metric(row["psnr_db"], "dB", "higher", "judged")
+            yield f"SSIM of {where}", Metric(row["ssim"], "SSIM", "higher", "judged")
     if section := results.get("seams"):
         for row in (row for row in section["rows"] if row["is_exact"]):  # with others there are seams, as there must be
             name = f"seams of {section['model']}, exact halo, {size(section['lr_hw'])} in tiles of {section['core_px']}"
-            yield name, Metric(row["max_difference"], "grey levels", "lower", False)
+            yield name, Metric(row["max_difference"], "grey levels", "lower", "judged")
 
 
 def _growth(results: Result) -> Iterator[tuple[str, Metric]]:
@@ -178,11 +195,11 @@ def _growth(results: Result) -> Iterator[tuple[str, Metric]]:
     for curve in section["curves"]:
         for point in curve["points"]:
             where = f"{section['model']}, {curve['name']} {point['x']:g}{_work_at(curve, section['side'])}"
-            yield f"time, {where}", Metric(point["seconds"], "s", "lower", True)
-            yield f"peak memory, {where}", Metric(point["peak_bytes"] / 1e6, "MB", "lower", True)
+            yield f"time, {where}", Metric(point["seconds"], "s", "lower", "left out")
+            yield f"peak memory, {where}", Metric(point["peak_bytes"] / 1e6, "MB", "lower", "left out")
     for row in results.get("memory", {}).get("rows", ()):
         name = f"memory of {results['memory']['model']} x{row['scale']}, {size(row['lr_hw'])}"
-        yield name, Metric(row["peak_bytes"] / 1e6, "MB", "lower", True)
+        yield name, Metric(row["peak_bytes"] / 1e6, "MB", "lower", "left out")
 
 
 def _is_ours(name: str) -> bool:
@@ -199,8 +216,22 @@ def _work_at(curve: Result, side: int) -> str:
     return f" of {side:g}x{side:g}"
 
 
-def _change(name: str, old: Metric, new: Metric, threshold: float) -> Change:
+def _machine(result: Result) -> str:
+    """By which two are told apart: names of processors alone do not tell their generations."""
+    machine = result["machine"]
+    return f"{machine['cpu']}, {machine['usable_cpus']} CPUs, {' '.join(machine['cpu_flags'])}"
+
+
+def _change(name: str, old: Metric, new: Metric, threshold: float, is_judged: bool) -> Change:
     difference = new.value - old.value if new.better == "lower" else old.value - new.value
     if new.unit in _ALLOWED:
-        return Change(name, old.value, new.value, new.unit, difference, _ALLOWED[new.unit])
-    return Change(name, old.value, new.value, new.unit, difference / old.value, threshold)
+        return Change(name, old.value, new.value, new.unit, difference, _ALLOWED[new.unit], is_judged)
+    return Change(name, old.value, new.value, new.unit, difference / old.value, threshold, is_judged)
+
+
+def _worse_by(change: Change) -> Cell:
+    if not change.is_judged:
+        return Cell("")
+    if change.unit in _ALLOWED:
+        return signed(change.worse_by, 5)
+    return Cell(f"{change.worse_by:+.1%}", change.worse_by)

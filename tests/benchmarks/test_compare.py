@@ -38,15 +38,38 @@ def test_the_same_result_has_nothing_worse(old: dict[str, Any], new: dict[str, A
 def test_a_time_may_grow_by_the_threshold(
     old: dict[str, Any], new: dict[str, Any], factor: float, is_worse: bool
 ) -> None:
-    auto(new)["latency_ms"]["p50"] *= factor
+    new["results"]["startup"]["rows"][0]["seconds"]["median"] *= factor
     worse = compare(old, new, threshold=0.1).regressions
     assert [change.name for change in worse] == (
-        ["latency of auto, EDSR-baseline 16x64, random weights x4, 192x256"] if is_worse else []
+        ["start: edsr-upscale, picture to picture, edsr-small_x4, 256x256"] if is_worse else []
     )
 
 
+@pytest.mark.parametrize(("factor", "is_worse"), [(0.91, False), (0.89, True), (2, False)])
+def test_the_ratio_to_pytorch_may_fall_by_the_threshold(
+    old: dict[str, Any], new: dict[str, Any], factor: float, is_worse: bool
+) -> None:
+    auto(new)["times_torch"]["median"] *= factor
+    worse = compare(old, new, threshold=0.1).regressions
+    assert [change.name for change in worse] == (
+        ["speed of auto, EDSR-baseline 16x64, random weights x4, 192x256"] if is_worse else []
+    )
+
+
+def test_a_machine_that_is_slower_than_it_was_makes_no_candidate_worse(
+    old: dict[str, Any], new: dict[str, Any]
+) -> None:
+    for row in new["results"]["latency"]["cases"][0]["rows"]:
+        row["latency_ms"]["p50"] *= 3
+    for row in new["results"]["offline"]["rows"]:
+        row["hr_megapixels_per_s"]["median"] /= 3
+    assert compare(old, new).regressions == []
+    new["versions"]["torch"] = "2.14.0"
+    assert compare(old, new).notes == ["ratios are to another PyTorch (before: 2.13.0; now: 2.14.0)"]
+
+
 def test_throughput_is_worse_when_it_falls(old: dict[str, Any], new: dict[str, Any]) -> None:
-    new["results"]["offline"]["rows"][1]["hr_megapixels_per_s"]["median"] *= 0.8
+    new["results"]["offline"]["rows"][1]["times_torch"]["median"] *= 0.8
     (change,) = compare(old, new).regressions
     assert change.name.startswith("throughput of auto, folder to folder")
     assert change.worse_by == pytest.approx(0.2)
@@ -128,24 +151,35 @@ def test_parts_of_pictures_are_not_compared_with_whole_ones(old: dict[str, Any],
 
 
 def test_the_worst_is_what_exceeds_most_what_is_allowed(old: dict[str, Any], new: dict[str, Any]) -> None:
-    auto(new)["latency_ms"]["p50"] *= 1.5  # 5 times what is allowed
+    auto(new)["times_torch"]["median"] *= 0.5  # 5 times what is allowed
     new["results"]["quality"]["cases"][0]["rows"][0]["psnr_db"] -= 0.1  # 10 times
-    assert [change.unit for change in compare(old, new).regressions] == ["dB", "ms"]
+    assert [change.unit for change in compare(old, new).regressions] == ["dB", "times PyTorch"]
 
 
-def test_times_of_another_machine_are_not_compared_but_quality_is(old: dict[str, Any], new: dict[str, Any]) -> None:
-    new["machine"]["cpu"] = "Another"
-    auto(new)["latency_ms"]["p50"] *= 9
+@pytest.mark.parametrize(
+    "difference", [{"cpu": "Another"}, {"usable_cpus": 99}, {"cpu_flags": ["avx_vnni", "avx512f", "amx_bf16"]}]
+)
+def test_of_another_machine_quality_is_judged_ratios_are_shown_and_times_left_out(
+    old: dict[str, Any], new: dict[str, Any], difference: dict[str, Any]
+) -> None:
+    new["machine"] |= difference
+    auto(new)["times_torch"]["median"] /= 5
+    new["results"]["startup"]["rows"][0]["seconds"]["median"] *= 9
     new["results"]["quality"]["cases"][0]["rows"][0]["psnr_db"] -= 1
     comparison = compare(old, new)
     assert [change.unit for change in comparison.regressions] == ["dB"]
-    assert "another machine (Imagined CPU" in comparison.notes[0]
+    assert {change.unit for change in comparison.judged} == {"G", "dB", "SSIM", "grey levels", "MB"}
+    assert {change.unit for change in comparison.changes if not change.is_judged} == {"times PyTorch"}
+    assert not any("start" in change.name for change in comparison.changes)
+    assert "the machines differ (before: Imagined CPU, " in comparison.notes[0]
+    (line,) = (line for line in comparison.table(0.1).markdown().splitlines() if "speed of auto" in line)
+    assert line.endswith("| 25 times PyTorch | 5 times PyTorch |  | not judged |")
 
 
 def test_peers_do_not_count(old: dict[str, Any], new: dict[str, Any]) -> None:
     for row in new["results"]["latency"]["cases"][0]["rows"]:
         if row["kind"] != "ours":
-            row["latency_ms"]["p50"] *= 9
+            row["times_torch"]["median"] /= 9
     for result, lost_db in ((old, 0), (new, 1)):
         (first, *_) = result["results"]["quality"]["cases"]
         first["rows"].append(first["rows"][0] | {"name": "torch-bf16", "psnr_db": 37 - lost_db})
@@ -155,13 +189,13 @@ def test_peers_do_not_count(old: dict[str, Any], new: dict[str, Any]) -> None:
 def test_the_command_ends_with_5_when_something_is_worse(
     tmp_path: Path, old: dict[str, Any], new: dict[str, Any]
 ) -> None:
-    auto(new)["latency_ms"]["p50"] *= 1.5
+    auto(new)["times_torch"]["median"] *= 0.5
     files = tmp_path / "old.json", tmp_path / "new.json"
     for path, result in zip(files, (old, new), strict=True):
         write_result(path, result)
     done = CliRunner().invoke(report.main, [str(files[1]), "--compare", str(files[0])])
     assert done.exit_code == 5
-    assert "| 80 ms | 120 ms | +50.0% | **worse** |" in done.output
-    assert "numbers got worse, most of all latency of auto" in " ".join(done.output.split())
+    assert "| 25 times PyTorch | 12.5 times PyTorch | +50.0% | **worse** |" in done.output
+    assert "numbers got worse, most of all speed of auto" in " ".join(done.output.split())
     patient = CliRunner().invoke(report.main, [str(files[1]), "--compare", str(files[0]), "--threshold", "0.6"])
     assert patient.exit_code == 0, patient.output
