@@ -8,7 +8,7 @@ if __name__ == "__main__":  # started as a file: the package is beside the folde
 
 import click
 
-from benchmarks.reporting.compare import DEFAULT_THRESHOLD, compare
+from benchmarks.reporting.compare import DEFAULT_THRESHOLD, compare, nothing_to_judge
 from benchmarks.reporting.document import render
 from benchmarks.reporting.table import Result
 from benchmarks.result_file import read_result
@@ -29,7 +29,8 @@ from edsr_runtime.errors import GateError
 def main(file: Path, folder: Path | None, data: Path | None, old: Path | None, threshold: float) -> None:
     """Print the result in FILE as Markdown.
 
-    With --compare it ends with exit code 5 if something got worse by more than the threshold (a share).
+    With --compare it ends with exit code 5 if something got worse by more than the threshold (a share), and with 2 if
+    nothing could be judged.
     """
     result = read_result(file)
     click.echo(render(result))
@@ -56,10 +57,13 @@ def show_comparison(old: Result, new: Result, threshold: float) -> None:
     """Print what changed.
 
     Raises:
+        DataError: nothing could be judged.
         GateError: something is worse by more than the threshold.
     """
     comparison = compare(old, new, threshold)
     click.echo("\n" + comparison.table(threshold).document(3))
+    if not comparison.judged:
+        raise nothing_to_judge(old, new, comparison.same_machine)
     if worse := comparison.regressions:
         raise GateError(f"{len(worse)} of {len(comparison.judged)} numbers got worse, most of all {worse[0].name}")
 

@@ -18,7 +18,7 @@ from benchmarks import machine as machines
 from benchmarks.keeping import check_targets
 from benchmarks.peers.registry import PEERS, TORCH_EAGER
 from benchmarks.report import show_comparison, write_report
-from benchmarks.reporting.compare import DEFAULT_THRESHOLD
+from benchmarks.reporting.compare import DEFAULT_THRESHOLD, require_something_to_show
 from benchmarks.reporting.document import render, warnings
 from benchmarks.result_file import read_result, write_result
 from benchmarks.settings import (
@@ -116,7 +116,12 @@ def _peers(ctx: click.Context, param: click.Parameter, value: str | None) -> tup
     type=click.Path(file_okay=False, path_type=Path),
     help="Takes the training runs of claims and field, which then go on where they were stopped. Default: not kept.",
 )
-@click.option("--compare", "old", type=click.Path(path_type=Path), help="Older result: exit code 5 if it was better.")
+@click.option(
+    "--compare",
+    "old",
+    type=click.Path(path_type=Path),
+    help="Older result: exit code 5 if it was better, 2 if nothing could be judged.",
+)
 @click.option(
     "--threshold",
     type=click.FloatRange(min=0),
@@ -164,6 +169,8 @@ def main(
     before = None if old is None else read_result(old)  # refuses here, not after an hour
     machine = machines.describe_machine()
     result = _circumstances(machine, settings, names, data)
+    if before is not None:
+        require_something_to_show(before, _as_read(result))
     for warning in warnings(result):
         _say(f"warning: {warning}")
     if output is None and not settings.smoke:

@@ -4,12 +4,13 @@ Milliseconds of two runs cannot be compared where both runs timed PyTorch too: t
 taken in pairs. Between different machines nothing is called slower or larger.
 """
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from benchmarks.reporting.names import shown
 from benchmarks.reporting.table import Cell, Result, Table, signed, size
+from edsr_runtime.errors import DataError
 
 DEFAULT_THRESHOLD = 0.10
 _TIMES_TORCH = "times PyTorch"
@@ -62,6 +63,7 @@ class Comparison:
 
     changes: list[Change]
     notes: list[str]
+    same_machine: bool
 
     @property
     def judged(self) -> list[Change]:
@@ -120,7 +122,33 @@ def compare(old: Result, new: Result, threshold: float = DEFAULT_THRESHOLD) -> C
     torch_before, torch_now = (result["versions"].get("torch") for result in (old, new))
     if torch_before != torch_now and any(change.unit == _TIMES_TORCH for change in changes):
         notes.append(f"ratios are to another PyTorch (before: {torch_before}; now: {torch_now})")
-    return Comparison(changes, notes)
+    return Comparison(changes, notes + _gone(old, new), same)
+
+
+def require_something_to_show(old: Result, new: Result) -> None:
+    """Refuse, before anything is measured, a comparison that could not have a single row.
+
+    Args:
+        old: what was measured before.
+        new: circumstances of what will be measured.
+
+    Raises:
+        DataError: the older result has no such number.
+    """
+    same = _machine(old) == _machine(new)
+    wanted = _sections(old, new["arguments"]["measurements"])
+    if not any(same or metric.elsewhere != "left out" for _, metric in metrics(wanted)):
+        raise nothing_to_judge(old, new, same)
+
+
+def nothing_to_judge(old: Result, new: Result, same_machine: bool) -> DataError:
+    """What is said where no number of two results can be judged."""
+    has, wanted = (", ".join(names) or "nothing" for names in (old["results"], new["arguments"]["measurements"]))
+    elsewhere = "" if same_machine else ", and the machines differ, so that only cost, sizes and quality could be"
+    return DataError(
+        f"nothing can be judged: the older result has {has}, the new one is of {wanted}{elsewhere}: compare results "
+        "that have the same measurements, scales and sizes" + ("" if same_machine else " on one machine")
+    )
 
 
 def metrics(result: Result) -> Iterator[tuple[str, Metric]]:
@@ -214,6 +242,22 @@ def _work_at(curve: Result, side: int) -> str:
     if curve["name"] == "tile":  # on a picture as large as the largest of them
         side = max(point["x"] for point in curve["points"])
     return f" of {side:g}x{side:g}"
+
+
+def _sections(result: Result, names: Container[str]) -> Result:
+    """The result without other measurements."""
+    return result | {"results": {name: section for name, section in result["results"].items() if name in names}}
+
+
+def _gone(old: Result, new: Result) -> list[str]:
+    """What only the older one has: whole measurements, and of the others the numbers."""
+    found = []
+    if sections := [name for name in old["results"] if name not in new["results"]]:
+        found.append(f"only before: {', '.join(sections)}")
+    now = dict(metrics(new))
+    if numbers := [name for name, _ in metrics(_sections(old, new["results"])) if name not in now]:
+        found.append(f"only before: {'; '.join(numbers)}")
+    return found
 
 
 def _machine(result: Result) -> str:

@@ -176,6 +176,44 @@ def test_of_another_machine_quality_is_judged_ratios_are_shown_and_times_left_ou
     assert line.endswith("| 25 times PyTorch | 5 times PyTorch |  | not judged |")
 
 
+def test_what_only_the_older_result_has_is_named(old: dict[str, Any], new: dict[str, Any]) -> None:
+    rows = new["results"]["latency"]["cases"][0]["rows"]
+    rows.remove(auto(new))
+    del new["results"]["cost"], new["results"]["ring"]
+    assert compare(old, new).notes == [
+        "only before: cost, ring",
+        "only before: speed of auto, EDSR-baseline 16x64, random weights x4, 192x256",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "cpu", "message"),
+    [
+        (
+            ["cost"],
+            ["latency"],
+            "Imagined CPU",
+            "the older result has cost, the new one is of latency: compare results",
+        ),
+        (["ring"], ["ring"], "Imagined CPU", "the older result has ring, the new one is of ring: compare results"),
+        (["latency"], ["latency"], "Another", "and the machines differ, so that only cost, sizes and quality could be"),
+        (["startup"], ["startup"], "Another", "the same measurements, scales and sizes on one machine"),
+    ],
+)
+def test_nothing_to_judge_is_no_success(
+    tmp_path: Path, new: dict[str, Any], before: list[str], now: list[str], cpu: str, message: str
+) -> None:
+    files = tmp_path / "old.json", tmp_path / "new.json"
+    for path, names, name_of_cpu in ((files[0], before, cpu), (files[1], now, "Imagined CPU")):
+        new["arguments"]["measurements"] = names
+        results = {name: whole_result()["results"][name] for name in names}
+        write_result(path, new | {"results": results, "machine": new["machine"] | {"cpu": name_of_cpu}})
+    done = CliRunner().invoke(report.main, [str(files[1]), "--compare", str(files[0])])
+    assert done.exit_code == 2
+    assert "error: nothing can be judged: " in done.stderr
+    assert message in " ".join(done.stderr.split())
+
+
 def test_peers_do_not_count(old: dict[str, Any], new: dict[str, Any]) -> None:
     for row in new["results"]["latency"]["cases"][0]["rows"]:
         if row["kind"] != "ours":

@@ -1,5 +1,6 @@
 """The command, on tiny networks and pictures."""
 
+import dataclasses
 import errno
 import json
 import os
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from benchmarks import report, run
 from benchmarks.latency import offline, single_stream
+from benchmarks.machine import describe_machine
 from benchmarks.memory import measure_command
 from benchmarks.models import Models
 from benchmarks.ours import ALL_FORMS, AUTO, NO_COLLAPSE
@@ -27,7 +29,7 @@ from edsr_runtime.metrics import PROTOCOLS
 from edsr_runtime.resize import imresize
 from edsr_runtime.zoo import shipped_models
 from edsr_train.data.sets import benchmark_pairs
-from made_up_result import startup_section
+from made_up_result import startup_section, whole_result
 
 ON_A_GPU_OR_SLOW = {"torch-compile-fp32", "onnxruntime-gpu", "tensorrt"}
 
@@ -371,3 +373,18 @@ def test_a_comparison_with_no_result_is_refused_before_anything_is_measured(
     assert done.exit_code == 2
     assert message in done.output
     assert "startup: " not in done.output
+
+
+@pytest.mark.parametrize(("section", "cpu"), [("seams", None), ("startup", "Another")])
+def test_a_comparison_that_could_show_nothing_is_refused_before_anything_is_measured(
+    tmp_path: Path, section: str, cpu: str | None
+) -> None:
+    old = whole_result()
+    old["results"] = {section: old["results"][section]}
+    machine = json.loads(json.dumps(dataclasses.asdict(describe_machine())))
+    old["machine"] = machine if cpu is None else machine | {"cpu": cpu}
+    write_result(tmp_path / "old.json", old)
+    done = invoke("--smoke", "--only", "startup", "--compare", str(tmp_path / "old.json"))
+    assert done.exit_code == 2
+    assert f"nothing can be judged: the older result has {section}, the new one is of startup" in done.output
+    assert " rounds" not in done.output
