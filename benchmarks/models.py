@@ -46,6 +46,8 @@ def build_network(architecture: str, config: Mapping[str, Any], scale: int) -> S
             # As PyTorch begins: VDSR's own beginning gives values so far above white that FP32 cannot prove an export.
             if isinstance(layer, nn.Conv2d) and layer.weight.requires_grad:
                 layer.reset_parameters()
+            elif isinstance(layer, nn.PReLU):  # all begin alike, and PyTorch's exporter stores once what is alike
+                nn.init.uniform_(layer.weight, 0.1, 0.4)
     return network.eval().requires_grad_(False)
 
 

@@ -19,15 +19,21 @@ from onnx import NodeProto, TensorProto
 from benchmarks.cost.graph import Graph, Tensor, count
 from edsr_runtime.command import EdsrCommand, needs_extra
 from edsr_runtime.contract import METADATA_KEY
+from edsr_runtime.errors import ModelFileError
 from edsr_runtime.protobuf import read_metadata
 
-_PRODUCTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+_MATRICES = frozenset({"MatMul", "MatMulInteger", "QLinearMatMul"})
+_CONVOLUTIONS = frozenset({"Conv", "ConvTranspose", "ConvInteger", "QLinearConv"})
+_PRODUCTS = _CONVOLUTIONS | _MATRICES | {"Gemm"}
 _LEARNED = {
-    **{operator: (1, 2) for operator in _PRODUCTS},
+    **dict.fromkeys(_PRODUCTS, (1, 2)),
+    **{"ConvInteger": (1,), "MatMulInteger": (1,), "QLinearConv": (3, 8), "QLinearMatMul": (3,)},
     "BatchNormalization": (1, 2),
     "PRelu": (1,),
 }
 """Operator -> which of its inputs are learned."""
+_UNCOUNTED = frozenset({"Attention", "DeformConv", "DFT", "Einsum", "GRU", "LSTM", "RNN"})
+"""They multiply too, and nobody has counted them here."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,15 @@ def count_layers(graph: Graph, hw: tuple[int, int], left_out: tuple[str, ...] = 
         graph: any.
         hw: of the picture, LR pixels.
         left_out: layers whose names start so do not count.
+
+    Raises:
+        ModelFileError: an operator multiplies and is none of those that are counted, or see ``Graph.tensors``.
     """
+    for node in graph.nodes:
+        if node.op_type in _UNCOUNTED:
+            raise ModelFileError(
+                f"{graph.name}: {node.op_type} cannot be counted, expected products by {', '.join(sorted(_PRODUCTS))}"
+            )
     tensors = graph.tensors(hw)
     seen: set[str] = set()
     layers = []
@@ -109,7 +123,7 @@ def parameters(graphs: list[Graph], left_out: tuple[str, ...] = (), *, weights_o
 def _mult_adds(node: NodeProto, output: Tensor, tensors: dict[str, Tensor], weights: list[TensorProto]) -> int:
     if node.op_type not in _PRODUCTS:
         return 0
-    if node.op_type == "MatMul" or (node.op_type == "Gemm" and not weights):
+    if node.op_type in _MATRICES or (node.op_type == "Gemm" and not weights):
         left = tensors.get(node.input[0])
         inner = left.shape[-1] if left is not None else int(weights[0].dims[-1])
         return math.prod(output.shape) * inner
@@ -117,16 +131,19 @@ def _mult_adds(node: NodeProto, output: Tensor, tensors: dict[str, Tensor], weig
         return count(weights[0]) * output.shape[0]
     if weights:
         return count(weights[0]) * math.prod(output.shape[2:]) * output.shape[0]
-    kernel = tensors[node.input[1]].shape  # of weights that are computed
+    kernel = tensors[node.input[_LEARNED[node.op_type][0]]].shape  # of weights that are computed
     return math.prod(kernel) * math.prod(output.shape[2:]) * output.shape[0]
+
+
+_SIDE = click.IntRange(min=1)
 
 
 @click.command(cls=EdsrCommand)
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--lr", "side", type=(int, int), default=(256, 256), show_default=True, help="Of the layers; H, W.")
+@click.option("--lr", "side", type=(_SIDE, _SIDE), default=(256, 256), show_default=True, help="Of the layers; H, W.")
 @click.option(
     "--scale",
-    type=click.FloatRange(min=0, min_open=True),
+    type=click.FloatRange(min=1),
     help="Of a network that takes the picture enlarged already. Default: the output's size beside the input's.",
 )
 def main(file: Path, side: tuple[int, int], scale: float | None) -> None:

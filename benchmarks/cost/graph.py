@@ -21,6 +21,7 @@ _ALIASES = frozenset(
     {"Identity", "Cast", "Unsqueeze", "Squeeze", "Reshape", "Flatten", "Transpose", "DequantizeLinear"}
 )
 """What a weight may pass through on its way to where it is used."""
+_CONTROL_FLOW = frozenset({"If", "Loop", "Scan"})
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,11 @@ class Graph:
             name: for messages.
 
         Raises:
-            ModelFileError: it has not one input of four dimensions.
+            ModelFileError: it has not one input of four dimensions, or goes one way or another.
         """
         self.name = name
+        if branching := next((node.op_type for node in model.graph.node if node.op_type in _CONTROL_FLOW), None):
+            raise ModelFileError(f"{name}: has the operator {branching}, expected a graph without control flow")
         self.initializers: dict[str, TensorProto] = {tensor.name: tensor for tensor in model.graph.initializer}
         self.nodes: tuple[NodeProto, ...] = tuple(node for node in model.graph.node if not self._is_constant(node))
         inputs = [value for value in model.graph.input if value.name not in self.initializers]

@@ -121,6 +121,8 @@ _COUNT_HEADER = (
 )
 _USED = (
     f"Mult-Adds under three conventions ({'; '.join(f'{each.id}: {each.used_by}' for each in CONVENTIONS)}). "
+    "A transposed convolution counts at every pixel of its output, as was published of FSRCNN; exported, it is a "
+    "convolution and a pixel shuffle, and counts what is computed. "
     f"Activations: predicted, in memory at once, {LR_256.id}."
 )
 

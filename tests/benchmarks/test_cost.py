@@ -103,6 +103,44 @@ def test_products_of_matrices_count_too() -> None:
     assert mult_adds(made.graph(), (4, 6)) == 3 * 4 * 6 * 5
 
 
+def test_quantised_products_count_like_others() -> None:
+    made = Builder()
+    one, zero = made.weight(values=np.float32(0.1)), made.weight(values=np.uint8(0))
+    scale, start = made.weight(values=np.float32(0.1)), made.weight(values=np.int8(0))
+    kernel = made.weight(values=np.ones((12, 3, 3, 3), np.int8))
+    made.add("QuantizeLinear", one, zero).add("QLinearConv", one, zero, kernel, scale, start, one, zero, pads=[1] * 4)
+    graph = made.add("DequantizeLinear", one, zero).add("DepthToSpace", blocksize=2, mode="CRD").graph()
+    (layer,) = count_layers(graph, (4, 5))
+    assert (layer.operator, layer.weight_shape, layer.parameters) == ("QLinearConv", (12, 3, 3, 3), 12 * 27)
+    assert layer.mult_adds == 12 * 27 * 20
+    assert parameters([graph]) == 12 * 27
+
+
+def test_what_multiplies_and_is_not_counted_is_no_zero() -> None:
+    made = Builder()
+    made.add("Einsum", inputs=(made.weight(12, 3), "input"), equation="oc,bchw->bohw")
+    with pytest.raises(ModelFileError, match=r"made\.onnx: Einsum cannot be counted, expected products by Conv, "):
+        count_layers(made.graph(), (4, 4))
+
+
+def test_a_graph_that_goes_one_way_or_another_is_said_to() -> None:
+    made, ways = Builder(), {}
+    condition = made.weight(values=np.bool_(True))
+    for name in ("then_branch", "else_branch"):
+        output = helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
+        ways[name] = helper.make_graph([helper.make_node("Identity", ["input"], [name])], name, [], [output])
+    model = made.add("If", inputs=(condition,), **ways).model()
+    with pytest.raises(ModelFileError, match=r"has the operator If, expected a graph without control flow"):
+        Graph(model, "made.onnx")
+
+
+@pytest.mark.parametrize("option", [("--lr", "-5", "7"), ("--scale", "1e-9")], ids=str)
+def test_impossible_sizes_are_refused(option: tuple[str, ...]) -> None:
+    result = CliRunner().invoke(count.main, [str(shipped_models()[0].path), *option])
+    assert result.exit_code == 2
+    assert "is not in the range x>=1" in result.output
+
+
 def test_weights_that_are_used_twice_are_learned_once() -> None:
     made = Builder()
     shared = made.weight(3, 3, 3, 3)
@@ -322,7 +360,7 @@ def test_a_count_agrees_within_half_a_percent(counted: float, agrees: bool) -> N
 
 
 _PRESENT = {architecture.name for architecture in ARCHITECTURES}
-_SMALL = [("EDSR-baseline", 4)]
+_SMALL = [("EDSR-baseline", 4), ("FSRCNN", 2)]
 _CASES = [
     pytest.param(
         each, scale, marks=[] if (each.name, scale) in _SMALL else pytest.mark.slow, id=f"{each.name}-x{scale}"
@@ -348,6 +386,7 @@ def test_published_figures_are_reproduced(each: PublishedCost, scale: int) -> No
     assert network is not None
     counted, found, beside, also = count_published(each, network, scale, functools.partial(as_trained, each.name))
     assert [other.mult_adds for other in also if not other.mult_adds_agree] == []
+    assert counted == sum(p.numel() for name, p in network.named_parameters() if not name.startswith(FIXED))
     if each.reading:  # what it says would be stale if they agreed
         assert not (beside.parameters_agree or beside.mult_adds_agree)
         return
