@@ -39,6 +39,11 @@ def test_updates_that_fp16_cost_are_named_apart() -> None:
     )
 
 
+def test_kernels_that_get_no_gradient_are_told() -> None:
+    assert describe(Record(4, 1.5, 1e-4, 2.0, 0, idle=2), 8).endswith("  2 kernels without gradient (dead ReLUs?)")
+    assert describe(Record(4, 1.5, 1e-4, 2.0, 0, idle=1), 8).endswith("  1 kernel without gradient (dead ReLUs?)")
+
+
 TALKER = """
 from edsr_train.voice import Voice
 voice = Voice()

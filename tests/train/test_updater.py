@@ -97,6 +97,16 @@ def state_of(updater: Updater, names: list[str]) -> dict[str, dict[str, Tensor]]
     return {name: {k: v.clone() for k, v in state[i].items()} for i, name in enumerate(names)}
 
 
+def test_kernels_without_gradient_are_counted() -> None:
+    network = tiny_mdsr()
+    updater = Updater(network, options(), ALONE)
+    updater.update(0, *batch(2), 2)
+    assert updater.idle_kernels() == 0, "those of other scales were not asked"
+    network.get_parameter("body.0.body.0.bias").data.fill_(-1e6)  # its ReLU is never active again
+    updater.update(1, *batch(2), 2)
+    assert updater.idle_kernels() == 2, "on both sides of the ReLU"
+
+
 def test_fp16_scales_the_loss_and_lowers_the_scale_when_it_overflows() -> None:
     network = tiny_edsr()
     updater = Updater(network, options(precision="fp16"), ALONE)

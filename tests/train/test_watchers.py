@@ -37,7 +37,7 @@ def test_the_log_has_every_stretch_and_no_nan(tmp_path: Path) -> None:
     journal.recorded(record(200, loss=math.nan, skipped=100, psnr={2: 30.5, 3: 28.25}), NETWORK)
     lines = [json.loads(line, parse_constant=pytest.fail) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     expected = {"update": 100, "loss": 0.01, "lr": 1e-4, "updates_per_second": 10.0, "skipped": 0}
-    expected |= {"psnr": None, "protocol": None, "validation": None, "rescaled": 0}
+    expected |= {"psnr": None, "protocol": None, "validation": None, "rescaled": 0, "idle": 0}
     assert lines == [
         expected,
         {

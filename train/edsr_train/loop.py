@@ -55,6 +55,8 @@ class Record:
     """Fingerprint of the validation: scores of different ones cannot be compared."""
     rescaled: int = 0
     """Updates left out besides, since the scale of the loss was too large for fp16; it is smaller now."""
+    idle: int = 0
+    """Kernels that the last update gave no gradient, as those of a residual block whose ReLU is never active."""
 
 
 @dataclass(frozen=True)
@@ -205,7 +207,7 @@ def train(
             is_stopped = any(processes.mean([float(should_stop())]))
             if not (validates or is_stopped or done % config.log_every == 0):
                 continue
-            record = window.record(done, config.lr_at(update))
+            record = window.record(done, config.lr_at(update), updater.idle_kernels())
             window = _Window()
             if validates or is_stopped:
                 save(done, record if validates else None)
@@ -240,11 +242,11 @@ class _Window:
         self._skipped += not (step.is_done or step.is_rescaled)
         self._seconds += seconds
 
-    def record(self, update: int, lr: float) -> Record:
+    def record(self, update: int, lr: float, idle: int) -> Record:
         count = len(self._losses) + self._skipped + self._rescaled
         loss = float(np.mean(self._losses)) if self._losses else float("nan")
         speed = count / max(self._seconds, 1e-9)
-        return Record(update, loss, lr, speed, self._skipped, rescaled=self._rescaled)
+        return Record(update, loss, lr, speed, self._skipped, rescaled=self._rescaled, idle=idle)
 
 
 def _diverged(update: int, folder: RunFolder, saved: int | None) -> NumericalError:

@@ -45,6 +45,8 @@ def describe(record: Record, updates: int) -> str:
         line += f"  {record.skipped} skipped (loss or gradient not finite)"
     if record.rescaled:
         line += f"  {record.rescaled} left out (fp16 overflowed, the scale of the loss came down)"
+    if record.idle:
+        line += f"  {record.idle} {'kernel' if record.idle == 1 else 'kernels'} without gradient (dead ReLUs?)"
     if record.psnr:
         several = len(record.psnr) > 1
         scores = (f"{f'x{scale} ' if several else ''}{psnr:.3f}" for scale, psnr in record.psnr.items())

@@ -126,6 +126,11 @@ class Updater:
         self._scaler.update()
         return Step(mean_loss, is_finite, is_rescaled)
 
+    def idle_kernels(self) -> int:
+        """Kernels that the last update used and that got no gradient: all zeros, in this process."""
+        kernels = [p.grad for p in self._trained if p.ndim == _KERNEL_DIMENSIONS and p.grad is not None]
+        return sum(not gradient.any() for gradient in kernels)
+
     def state(self) -> dict[str, Any]:
         """All that ``restore`` needs beside the weights that are delivered."""
         return {
