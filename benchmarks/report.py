@@ -32,6 +32,8 @@ def main(file: Path, folder: Path | None, data: Path | None, old: Path | None, t
     With --compare it ends with exit code 5 if something got worse by more than the threshold (a share), and with 2 if
     nothing could be judged.
     """
+    if data is not None and folder is None:
+        raise click.UsageError("--data is for the page that --folder makes: pass --folder too")
     result = read_result(file)
     click.echo(render(result))
     if folder is not None:

@@ -331,3 +331,11 @@ def test_all_results_that_are_kept_are_of_a_run_or_of_engines(project_root: Path
             assert "lacks 'load_after', which every result of benchmarks/run.py has" in " ".join(done.stderr.split())
         else:
             render(read_result(path))
+
+
+def test_data_without_a_page_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "result.json"
+    file.write_text("{}")
+    done = CliRunner().invoke(report.main, [str(file), "--data", str(tmp_path)])
+    assert done.exit_code == 2
+    assert "--data is for the page that --folder makes: pass --folder too" in done.output
