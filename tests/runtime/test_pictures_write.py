@@ -87,11 +87,11 @@ def png_chunks(data: bytes) -> list[tuple[bytes, bytes]]:
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
-@pytest.mark.parametrize("band_bytes", [1, 200, 4 << 20])
+@pytest.mark.parametrize("piece_bytes", [1, 200, 4 << 20])
 def test_png_is_read_back_by_libpng(
-    tmp_path: Path, channels: int, dtype: Any, band_bytes: int, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, channels: int, dtype: Any, piece_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(png_writer, "_BAND_BYTES", band_bytes)
+    monkeypatch.setattr(png_writer, "_PIECE_BYTES", piece_bytes)
     array = samples(channels, dtype)
     write_in_bands(tmp_path / "a.png", "png", array)
     data = (tmp_path / "a.png").read_bytes()
@@ -106,6 +106,31 @@ def test_png_is_read_back_by_libpng(
     # one zlib stream over all IDAT chunks, its own checksum included
     raw = zlib.decompress(b"".join(body for name, body in chunks if name == b"IDAT"))
     assert len(raw) == H * (1 + array[0].nbytes)
+
+
+def test_the_bytes_of_a_png_do_not_depend_on_the_number_of_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    array = np.random.default_rng(0).integers(0, 256, (700, 1000, 3), dtype=np.uint8)  # three pieces
+    written = []
+    for cores in (1, 2, 64):
+        monkeypatch.setattr(png_writer, "usable_cores", lambda cores=cores: cores)
+        path = tmp_path / f"{cores}.png"
+        with open_writer(path, "png", height=700, width=1000, channels=3, dtype=np.uint8) as writer:
+            writer.write_rows(array[:650])
+            writer.write_rows(array[650:])
+        written.append(path.read_bytes())
+    assert written[0] == written[1] == written[2]
+    np.testing.assert_array_equal(imagecodecs.png_decode(written[0]), array)
+
+
+@pytest.mark.parametrize("byte", [0, 255])
+def test_checksums_of_pieces_are_joined(byte: int) -> None:
+    checksum = 1
+    for length in (1, 70_000, 3):
+        piece = png_writer._Piece(b"", zlib.adler32(bytes([byte]) * length), length)
+        checksum = png_writer._joined(checksum, piece)
+    assert checksum == zlib.adler32(bytes([byte]) * 70_004)
 
 
 def test_png_of_a_smooth_picture_is_smaller_than_pillows_fastest(tmp_path: Path) -> None:
