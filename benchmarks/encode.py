@@ -8,7 +8,7 @@ from PIL import Image
 
 from benchmarks.context import Context
 from benchmarks.ours import AUTO
-from benchmarks.pictures import NATURAL, Rgb, natural, texture
+from benchmarks.pictures import Rgb, picture_to_encode
 from benchmarks.targets import Target, at_most
 from benchmarks.timing import Candidate, Spread, interleave, paired_ratios, spread
 from edsr_runtime.pictures.write import open_writer
@@ -50,10 +50,7 @@ def measure(context: Context) -> EncodeResult:
     settings = context.settings
     side = settings.encode_side
     context.say("encode: exporting")
-    if context.data is None:
-        picture, hr = "synthetic texture, amplitude 1/f", texture(side, side)
-    else:
-        picture, hr = f"{NATURAL.stem} of DIV2K, continued by its mirror image", natural(context.data, side)
+    picture, hr = picture_to_encode(context.data, side)
     lr = np.asarray(imresize(hr, 1 / _SCALE), np.uint8)
     ours, pillow = context.folder / "ours.png", context.folder / "pillow.png"
     with ExitStack() as stack:

@@ -6,8 +6,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edsr_runtime.errors import DataError
-
 Rgb = NDArray[np.uint8]
 """(H, W, 3)."""
 
@@ -36,21 +34,20 @@ def texture(height: int, width: int, seed: int = 0) -> Rgb:
     return rounded
 
 
-def natural(data: Path, side: int) -> Rgb:
-    """A photograph, cropped or continued by its mirror image to side x side.
+def picture_to_encode(data: Path | None, side: int) -> tuple[str, Rgb]:
+    """What it is, and side x side pixels: a photograph where the benchmark data have it, else ``texture``.
 
-    Raises:
-        DataError: it is missing.
+    The photograph is cropped, or continued by its mirror image.
     """
     from edsr_runtime.pictures.read import read_picture  # its decoders are no need of the rest
 
-    path = data / NATURAL
-    if not path.is_file():
-        raise DataError(f"{path}: missing from the benchmark data; leave --data out to measure on a synthetic texture")
-    pixels = read_picture(path).pixels
+    if data is None or not (data / NATURAL).is_file():
+        return "synthetic texture, amplitude 1/f", texture(side, side)
+    pixels = read_picture(data / NATURAL).pixels
     missing = [max(0, side - length) for length in pixels.shape[:2]]
     mirrored = np.pad(pixels, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="symmetric")
-    return np.ascontiguousarray(mirrored[:side, :side])
+    said = f"{NATURAL.stem} of DIV2K, continued by its mirror image"
+    return said, np.ascontiguousarray(mirrored[:side, :side])
 
 
 def gradient_bands(side: int, rows: int = 256, seed: int = 0) -> Iterator[Rgb]:

@@ -3,10 +3,8 @@
 from pathlib import Path
 
 import numpy as np
-import pytest
 
-from benchmarks.pictures import NATURAL, gradient_bands, natural, texture
-from edsr_runtime.errors import DataError
+from benchmarks.pictures import NATURAL, gradient_bands, picture_to_encode, texture
 from edsr_runtime.pictures.picture import Picture
 from edsr_runtime.pictures.write import write_picture
 
@@ -32,11 +30,14 @@ def test_a_photograph_is_cropped_and_continued_by_its_mirror_image(tmp_path: Pat
     photograph = np.random.default_rng(0).integers(0, 256, (6, 9, 3), np.uint8)
     (tmp_path / NATURAL).parent.mkdir(parents=True)
     write_picture(tmp_path / NATURAL, Picture(photograph, None))
-    square = natural(tmp_path, 8)
+    said, square = picture_to_encode(tmp_path, 8)
+    assert said == "0802 of DIV2K, continued by its mirror image"
     np.testing.assert_array_equal(square[:6], photograph[:, :8])
     np.testing.assert_array_equal(square[6:], photograph[:3:-1, :8])
 
 
-def test_a_missing_photograph_is_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"0802\.png: missing from the benchmark data"):
-        natural(tmp_path, 8)
+def test_without_the_photograph_a_texture_is_encoded_and_named(tmp_path: Path) -> None:
+    for data in (None, tmp_path):
+        said, square = picture_to_encode(data, 8)
+        assert said == "synthetic texture, amplitude 1/f"
+        np.testing.assert_array_equal(square, texture(8, 8))
