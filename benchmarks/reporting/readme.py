@@ -21,7 +21,7 @@ from benchmarks.reporting.names import shown
 from benchmarks.reporting.quality_tables import ENSEMBLE, bicubic_of, score, seams
 from benchmarks.reporting.scaling_tables import scaling
 from benchmarks.reporting.table import Cell, Result, Section, Table, number, optional, signed, spread
-from benchmarks.reporting.training_tables import loader
+from benchmarks.reporting.training_tables import claims, loader
 from benchmarks.result_file import read_result
 from edsr_runtime.command import EdsrCommand
 from edsr_runtime.errors import DataError
@@ -46,6 +46,7 @@ _AS_REPORTED: dict[str, tuple[str, Callable[[Result], Section]]] = {
     "startup": ("startup", startup),
     "seams": ("seams", seams),
     "loader": ("loader", loader),
+    **{name: ("claims", claims) for name in ("claims", "claims-memory")},
     **{f"scaling-{what}": ("scaling", scaling) for what in ("picture", "tile", "batch", "threads", "in-flight")},
 }
 """Tables of the report that documents show as they are: of which measurement, and who makes them."""
