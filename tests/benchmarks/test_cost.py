@@ -397,6 +397,17 @@ def test_published_figures_are_reproduced(each: PublishedCost, scale: int) -> No
         assert (found.mult_adds[PAPER.id], counted) == (pytest.approx(by_hooks.mult_adds), by_hooks.parameters)
 
 
+@pytest.mark.slow
+def test_what_was_published_of_lesrcnn_is_the_count_by_its_reading() -> None:
+    (lesrcnn,) = (each for each in PUBLISHED if each.name == "LESRCNN")
+    layers = count_layers(as_trained(lesrcnn.name, 4), (32, 32), lesrcnn.left_out)  # HR 128x128
+    at_lr, at_twice = ([layer for layer in layers if layer.name == f"tail.0.layer.{place}"] for place in (0, 2))
+    two_sub_pixel = at_lr[0].parameters + at_twice[0].parameters
+    published = lesrcnn.parameters[4], lesrcnn.mult_adds[4]
+    assert published[0].agrees(sum(layer.parameters for layer in layers) - two_sub_pixel + 64 * 64 * 9)
+    assert published[1].agrees(sum(layer.mult_adds for layer in layers if layer not in at_twice))
+
+
 def test_other_conventions_are_published_too() -> None:
     (vdsr,) = (each for each in PUBLISHED if each.name == "VDSR")
     assert [(also.convention, also.mult_adds[2].text) for also in vdsr.also] == [(HR_128, "10.90G")]

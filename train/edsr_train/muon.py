@@ -65,8 +65,8 @@ def orthogonalized(matrices: Tensor, dtype: torch.dtype = torch.float32) -> Tens
     Args:
         matrices: (n, rows, columns). The result does not depend on the size of their values, but where the Frobenius
             norm is below 1e-7: there it fades with it.
-        dtype: of the iterations. bfloat16 is several times faster on a CPU with AMX and on GPUs; what comes is then
-            within some percent, which an optimizer does not notice.
+        dtype: of the iterations. In bfloat16, which is as far as they are rounded in PyTorch's Muon too, the result is
+            within some percent, for less time where matrix units multiply it.
     """
     a, b, c = _COEFFICIENTS
     is_tall = matrices.size(1) > matrices.size(2)

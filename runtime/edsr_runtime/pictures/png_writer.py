@@ -26,8 +26,8 @@ MAX_SIDE = 2**31 - 1
 _COLOUR_TYPES = {(1, False): 0, (3, False): 2, (1, True): 4, (3, True): 6}
 _UP = 2  # filter type
 _PIECE_BYTES = 1 << 20
-"""Rows are filtered and deflated in pieces of about this size; larger ones leave the cache and gain nothing."""
-_MOST_THREADS = 4  # what a disk takes
+"""Rows are filtered and deflated in pieces of about this size: several of a usual picture, and all in the cache."""
+_MOST_THREADS = 4  # inference may want the others
 _STREAM_HEADER, _LAST_BLOCK = b"\x78\x01", b"\x03\x00"
 _ADLER_MODULUS = 65521
 
