@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.context import Context
-from benchmarks.cost.trained import checkpoint_behind
+from benchmarks.cost.trained import CHECKPOINTS, checkpoint_behind
+from benchmarks.models import Models
 from benchmarks.ours import EXPLICIT, ON_A_GPU, ONNXRUNTIME, OPENVINO_FP32, Form, why_missing
 from benchmarks.peers.peer import PeerFailedError, Running, Subject, rounded
 from benchmarks.peers.registry import LEFT_OUT, PEERS, TORCH_EAGER, start_peer
@@ -188,20 +189,22 @@ def as_papers_count(psnr_db: float, gray_pictures: int, pictures: int) -> float:
 
 
 def _models(context: Context, data: Path) -> Iterator[_Model]:
-    """Our own, whose checkpoints lie in ``train/checkpoints``, then those of others."""
-    models, scales = context.models, context.settings.quality_scales
+    """Our own, of ``train/checkpoints``: what ships, then what does not; then the weights of others."""
+    scales = context.settings.quality_scales
+    sources: set[Path] = set()
     for shipped in shipped_models():
-        if shipped.scale not in scales:
-            continue
         checkpoint = checkpoint_behind(shipped.path)
         if checkpoint is None:
             raise DataError(
                 f"{shipped.path.name} was exported from no checkpoint in train/checkpoints: run make models"
             )
-        network = load_network(checkpoint).network
-        export = partial(models.from_checkpoint, checkpoint, None, scale=shipped.scale)
-        whole, fp16 = partial(export, collapse_tail=False), partial(export, precision="fp16")
-        yield _Model(shipped.path.stem, shipped.scale, shipped.path, whole, fp16, network, True)
+        sources.add(checkpoint)
+        if shipped.scale in scales:
+            yield _of_checkpoint(context.models, checkpoint, None, shipped.scale, shipped.path)
+    for checkpoint in sorted(set(CHECKPOINTS.glob("*.safetensors")) - sources):
+        for scale in load_network(checkpoint).network.scales:
+            if scale in scales:
+                yield _of_checkpoint(context.models, checkpoint, None, scale)
     for weights in FOREIGN if context.settings.quality_foreign else ():
         if weights.scale not in scales:
             continue
@@ -209,11 +212,19 @@ def _models(context: Context, data: Path) -> Iterator[_Model]:
         if not checkpoint.is_file():
             context.say(f"quality: {weights.path} is not among the data")
             continue
-        network = load_network(checkpoint, res_scale=weights.res_scale).network
-        collapsed = models.from_checkpoint(checkpoint, weights.res_scale)
-        whole = partial(models.from_checkpoint, checkpoint, weights.res_scale, collapse_tail=False)
-        fp16 = partial(models.from_checkpoint, checkpoint, weights.res_scale, precision="fp16")
-        yield _Model(checkpoint.stem, weights.scale, collapsed, whole, fp16, network, False)
+        yield _of_checkpoint(context.models, checkpoint, weights.res_scale, weights.scale)
+
+
+def _of_checkpoint(
+    models: Models, checkpoint: Path, res_scale: float | None, scale: int, shipped: Path | None = None
+) -> _Model:
+    """One scale of a checkpoint: the file that ships, or else one that is exported now."""
+    head = "" if checkpoint.stem.endswith(f"_x{scale}") else f"_x{scale}"  # of a network with several
+    network = load_network(checkpoint, res_scale=res_scale).network
+    export = partial(models.from_checkpoint, checkpoint, res_scale, scale=scale)
+    path = export() if shipped is None else shipped
+    whole, fp16 = partial(export, collapse_tail=False), partial(export, precision="fp16")
+    return _Model(f"{checkpoint.stem}{head}", scale, path, whole, fp16, network, shipped is not None)
 
 
 def _case(context: Context, model: _Model, each: BenchmarkSet, pairs: list[Pair]) -> QualityCase:
@@ -350,7 +361,7 @@ def _targets(context: Context, cases: list[QualityCase]) -> Iterator[Target]:
     seen = set()
     for case in cases:
         fp32 = next((row for row in case.rows if row.name == OPENVINO_FP32.name), None)
-        wanted = WANTED_DB.get((case.model.rpartition("_x")[0], case.scale, case.set)) if case.is_shipped else None
+        wanted = WANTED_DB.get((case.model.rpartition("_x")[0], case.scale, case.set))
         if wanted is not None and fp32 is not None:
             yield at_least(f"PSNR of {case.model} on {case.set}", wanted, fp32.psnr_db, "dB", unless=unless)
         published = next((row.psnr_db for row in case.published if row.method == "bicubic"), None)

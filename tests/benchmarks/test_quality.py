@@ -8,6 +8,8 @@ import pytest
 from PIL import Image
 
 from benchmarks.context import Context
+from benchmarks.cost import trained
+from benchmarks.cost.trained import checkpoint_behind
 from benchmarks.machine import describe_machine
 from benchmarks.models import Models
 from benchmarks.ours import ONNXRUNTIME, OPENVINO_FP32
@@ -18,12 +20,15 @@ from benchmarks.quality.measure import QualityRow, as_papers_count
 from benchmarks.quality.published import FULL_SETS, published_scores
 from benchmarks.quality.tally import Tally
 from benchmarks.settings import Settings, smoke_settings
+from edsr_runtime.contract import read_contract
 from edsr_runtime.errors import DataError
 from edsr_runtime.metrics import PROTOCOLS, psnr_rgb
 from edsr_runtime.resize import imresize
 from edsr_runtime.zoo import shipped_models
+from edsr_train.checkpoint import save_checkpoint
 from made_up_result import quality_section
 from photographs import noise, save
+from tiny_networks import tiny_mdsr
 
 PROTOCOL = PROTOCOLS["paper-y"]
 
@@ -151,6 +156,7 @@ def test_peers_are_scored_and_compared_as_our_forms_are(
     )
     model = next(model for model in shipped_models() if model.path.stem == "edsr-small_x4")
     monkeypatch.setattr(measure, "shipped_models", lambda: [model])
+    monkeypatch.setattr(measure, "CHECKPOINTS", tmp_path)
     monkeypatch.setattr(measure, "_FORMS", (OPENVINO_FP32, ONNXRUNTIME))
     with_peers, without = measure.measure(quality_context(tmp_path, data_root, settings)).cases
     rows = {row.name: row for row in with_peers.rows}
@@ -168,6 +174,28 @@ def test_peers_are_scored_and_compared_as_our_forms_are(
     assert rows["torch-bf16"].changed_share > 0.01
     assert [row.name for row in without.rows] == ["torch-eager-fp32", "openvino-fp32"]
     assert without.missing["torch-bf16"] == without.missing["onnxruntime"] == "measured on Set5 only"
+
+
+def test_our_checkpoints_that_do_not_ship_are_measured_at_all_their_scales(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_checkpoint(tmp_path / "ours.safetensors", tiny_mdsr())
+    shipped = next(model for model in shipped_models() if model.path.stem == "edsr-small_x4")
+    source = checkpoint_behind(shipped.path)
+    assert source is not None
+    (tmp_path / source.name).write_bytes(source.read_bytes())
+    monkeypatch.setattr(trained, "CHECKPOINTS", tmp_path)
+    monkeypatch.setattr(measure, "CHECKPOINTS", tmp_path)
+    monkeypatch.setattr(measure, "shipped_models", lambda: [shipped])
+    (tmp_path / "made").mkdir()
+    settings = dataclasses.replace(smoke_settings(), quality_scales=(2, 4), quality_foreign=False)
+    models = list(measure._models(quality_context(tmp_path / "made", None, settings), tmp_path))
+    assert [(m.name, m.scale, m.is_shipped) for m in models] == [
+        ("edsr-small_x4", 4, True),
+        ("ours_x2", 2, False),
+        ("ours_x4", 4, False),
+    ]
+    assert [read_contract(model.path).scale for model in models] == [4, 2, 4]
 
 
 def test_what_others_lose_is_no_promise_of_ours(tmp_path: Path) -> None:

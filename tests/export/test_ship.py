@@ -1,6 +1,7 @@
 """The models that come with the package are what their checkpoints export to."""
 
 import dataclasses
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import onnxruntime as ort
 import pytest
 
 from edsr_export import ship
+from edsr_export.exporting import export_checkpoint
 from edsr_export.verify import TOLERANCES, compare, shapes_to_compare
 from edsr_runtime.contract import Contract, read_contract
 from edsr_runtime.errors import GateError
@@ -54,6 +56,22 @@ def test_a_shipped_model_computes_what_its_checkpoint_computes(name: str, scale:
 def test_all_that_is_shipped_is_below_25_megabytes() -> None:
     package = [path for folder in ("models", "demo") for path in (ship.MODELS.parent / folder).iterdir()]
     assert sum(path.stat().st_size for path in package) < 25e6
+
+
+def test_every_checkpoint_has_a_card_that_names_it() -> None:
+    table = (ship.CHECKPOINTS / "README.md").read_text(encoding="utf-8")
+    for checkpoint in ship.CHECKPOINTS.glob("*.safetensors"):
+        ships = checkpoint.stem in ship.SHIPPED
+        card = (ship.MODELS if ships else ship.CHECKPOINTS) / f"{re.sub(r'_x[234]$', '', checkpoint.stem)}.md"
+        assert (f"{checkpoint.stem}.onnx" if ships else checkpoint.name) in card.read_text(encoding="utf-8")
+        assert f"`{checkpoint.name}`" in table
+
+
+@pytest.mark.slow
+def test_a_checkpoint_that_does_not_ship_can_be_exported(tmp_path: Path) -> None:
+    others = [each for each in ship.CHECKPOINTS.glob("*.safetensors") if each.stem not in ship.SHIPPED]
+    exported = [each.contract for checkpoint in others for each in export_checkpoint(checkpoint, tmp_path)]
+    assert [(each.architecture, each.scale) for each in exported] == [("mdsr", 2), ("mdsr", 3), ("mdsr", 4)]
 
 
 def test_a_model_of_other_weights_is_noticed(tmp_path: Path) -> None:
