@@ -33,6 +33,13 @@ _DEVICE = click.option(
 _THREADS = click.option(
     "--threads", type=_COUNT, metavar="N", help="CPU threads of each process.  [all cores; with torchrun: 1]"
 )
+_RES_SCALE = click.option(
+    "--res-scale", type=float, metavar="X", help="Residual scaling, where the checkpoint does not store it."
+)
+_OUTPUT = click.option(
+    "-o", "--output", type=click.Path(path_type=Path), required=True, metavar="FILE", help="The checkpoint to write."
+)
+_OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace it if it exists.")
 
 
 @click.group(cls=EdsrGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -131,7 +138,7 @@ def fit(
     "--data", type=_FOLDER, metavar="DIR", required=True, help="Benchmark folder: pictures, or HR/ and LR_bicubic/."
 )
 @click.option("--scale", type=_SCALE, help="Needed if the network has several, or its weights do not show it.")
-@click.option("--res-scale", type=float, metavar="X", help="Residual scaling, where the checkpoint does not store it.")
+@_RES_SCALE
 @click.option(
     "--protocol",
     "protocol_ids",
@@ -161,27 +168,64 @@ def evaluate_checkpoint(
 
 @main.command()
 @click.option("--ckpt", type=_FILE, required=True, metavar="FILE", help="A checkpoint, ours or another project's.")
-@click.option("--res-scale", type=float, metavar="X", help="Residual scaling, where the checkpoint does not store it.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, metavar="FILE", help="The smaller one.")
-@click.option("--overwrite", is_flag=True, help="Replace it if it exists.")
+@_RES_SCALE
+@_OUTPUT
+@_OVERWRITE
 def half(ckpt: Path, res_scale: float | None, output: Path, overwrite: bool) -> None:
     """Round the kernels of a checkpoint to FP16, for files of half the size.
 
     What edsr-export writes of it is half the size too, and computes in FP32 all the same. Mean shift and biases stay
     FP32. To be done when training is over: what one update adds may be lost in rounding.
     """
-    if output.exists() and not overwrite:
-        raise EdsrError(f"{output} exists: pass --overwrite to replace it, or another -o")
+    _refuse_existing(output, overwrite)
     _use_torch(None)
     from edsr_train.checkpoint import load_network, save_checkpoint
 
     loaded = load_network(ckpt, res_scale=res_scale)
     said = {name: value for name, value in loaded.extra.items() if name != "training"}  # which has other weights
-    try:
+    with _told_of(output):
         save_checkpoint(output, loaded.network, said, half=True)
+    click.echo(f"{output}: {output.stat().st_size / 1e6:.1f} MB, of {ckpt.stat().st_size / 1e6:.1f} MB")
+
+
+@main.command("average")
+@click.option(
+    "--ckpt", "ckpts", type=_FILE, required=True, multiple=True, metavar="FILE", help="A checkpoint; twice or more."
+)
+@_RES_SCALE
+@_OUTPUT
+@_OVERWRITE
+def average_checkpoints(ckpts: tuple[Path, ...], res_scale: float | None, output: Path, overwrite: bool) -> None:
+    """Average the weights of runs of one network, which is often better than each of them.
+
+    They must have begun with the same weights, or one of them with those of another.
+    """
+    if len(set(ckpts)) < len(ckpts) or len(ckpts) == 1:
+        raise EdsrError("average takes two different checkpoints or more: pass --ckpt for each")
+    _refuse_existing(output, overwrite)
+    _use_torch(None)
+    from edsr_train.average import average
+    from edsr_train.checkpoint import save_checkpoint
+
+    network, sources = average(ckpts, res_scale)
+    of = [{"file": path.name, "sha256": each.sha256} for path, each in zip(ckpts, sources, strict=True)]
+    with _told_of(output):
+        save_checkpoint(output, network, {"average": of})
+    click.echo(f"{output}: the average of {len(ckpts)} checkpoints")
+
+
+def _refuse_existing(output: Path, overwrite: bool) -> None:
+    if output.exists() and not overwrite:
+        raise EdsrError(f"{output} exists: pass --overwrite to replace it, or another -o")
+
+
+@contextmanager
+def _told_of(output: Path) -> Iterator[None]:
+    """One sentence where a file cannot be written."""
+    try:
+        yield
     except OSError as err:
         raise EdsrError(f"{output}: cannot be written ({err.strerror})") from err
-    click.echo(f"{output}: {output.stat().st_size / 1e6:.1f} MB, of {ckpt.stat().st_size / 1e6:.1f} MB")
 
 
 def _evaluate(
@@ -322,6 +366,8 @@ def _asked(ctx: click.Context) -> "dict[str, Asked]":
         name, equals, value = given.partition("=")
         if not (name and equals):
             raise EdsrError(f"--net {given}: expected FIELD=VALUE, such as n_feats=32")
+        if (before := asked.get(f"net.{name}")) is not None:
+            raise EdsrError(f"--net {given}: {name} is given already, with {before.option}. Leave one of them away")
         asked[f"net.{name}"] = Asked(f"--net {given}", _plain(value))
     return asked
 
