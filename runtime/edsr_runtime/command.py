@@ -13,7 +13,10 @@ OURS = ("edsr_runtime", "edsr_train", "edsr_export", "benchmarks")
 
 
 class EdsrCommand(click.Command):
-    """A command that turns an ``EdsrError`` into its message on stderr; anything else is a bug with a traceback."""
+    """A command that turns an ``EdsrError`` into its message on stderr, and so what the system does not permit.
+
+    Anything else is a bug with a traceback.
+    """
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
@@ -21,6 +24,8 @@ class EdsrCommand(click.Command):
             return super().invoke(ctx)
         except EdsrError as err:
             fail(err)
+        except PermissionError as err:
+            fail(EdsrError(f"{err.filename}: {err.strerror}. Let this user use it, or name another"))
 
 
 class EdsrGroup(click.Group):

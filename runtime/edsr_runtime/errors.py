@@ -38,6 +38,10 @@ class CheckpointError(EdsrError):
     """A checkpoint cannot be loaded completely and safely."""
 
 
+class CheckpointRefusedError(CheckpointError):
+    """A checkpoint that may be whole: of a newer version, or not readable by this user."""
+
+
 class DataError(EdsrError):
     """A data set is incomplete, unreadable or in an unknown layout."""
 

@@ -1,8 +1,10 @@
 """Sets are found as they are published, and what is missing is found before anything is read."""
 
+import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -358,3 +360,33 @@ def test_benchmark_files_are_the_pairs_that_training_makes(data_root: Path, tmp_
     assert [{source.track for source in some} for some in sources] == [{"bicubic"}, {"made"}]
     for stored, made in zip(*(pairs_of(some, scale) for some in sources), strict=True):
         np.testing.assert_array_equal(stored.lr, made.lr)
+
+
+def test_a_folder_that_cannot_be_read_is_not_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, "a.png", "locked/b.png")
+    listed = os.scandir
+
+    def scandir(place: Any) -> Any:
+        if Path(place).name == "locked":
+            raise PermissionError(13, "Permission denied", str(place))
+        return listed(place)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(DataError, match=r"locked: cannot be read \(Permission denied\)\. Let this user read it"):
+        find_sources(tmp_path, (2,))
+
+
+@pytest.mark.parametrize("name", ["DIV2K_train_LR_bicubic/X2", "LR_bicubic/X2"])
+def test_lr_pictures_are_no_benchmark_set(tmp_path: Path, name: str) -> None:
+    save(noise(20, 24), tmp_path / name / "ax2.png")
+    with pytest.raises(DataError, match=r"X2: holds the LR pictures of a published set\. Name the set"):
+        benchmark_sources(tmp_path / name, 2)
+
+
+def test_a_picture_smaller_than_the_scale_is_named(tmp_path: Path) -> None:
+    save(noise(1, 9), tmp_path / "thin.png")
+    save(noise(20, 20), tmp_path / "whole.png")
+    problems: list[str] = []
+    pairs = pairs_by_scale({2: benchmark_sources(tmp_path, 2)}, problems)
+    assert [pair.name for pair in pairs[2]] == ["whole"]
+    assert problems == [f"{tmp_path / 'thin.png'}: is 1x9 pixels (HxW), expected at least 2 on each side"]

@@ -1,6 +1,7 @@
 """The configuration of a run: names, YAML and options give the same thing, and nothing unknown gets in."""
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,23 @@ def test_the_printed_configuration_is_a_file_that_means_the_same(tmp_path: Path,
     assert config.data.data == ("a b", "c")
 
 
+@pytest.mark.parametrize(
+    "name", ["smile \U0001f600", r"\ud83d\ude00", "\udcff", "two\nlines", "\x85\u2028\ufeff\x7f", '"#: ']
+)
+def test_every_name_of_a_file_comes_back_from_the_printed_configuration(tmp_path: Path, name: str) -> None:
+    config = parsed("edsr-baseline", net_scale=2, data=(name,))
+    assert parse(read_base(yaml_file(tmp_path, config.to_yaml()))).data.data == (name,)
+
+
+def test_a_configuration_is_read_from_a_pipe_too() -> None:
+    text = parsed("edsr-baseline", net_scale=2, lr=2e-5).to_yaml()
+    read, write = os.pipe()
+    with os.fdopen(read) as pipe:
+        with os.fdopen(write, "w") as file:
+            file.write(text)
+        assert parse(read_base(f"/dev/fd/{pipe.fileno()}")).training.lr == 2e-5
+
+
 def test_the_printed_configuration_explains_every_option() -> None:
     text = parsed("edsr-baseline", net_scale=2).to_yaml()
     for field in (*dataclasses.fields(TrainConfig), *dataclasses.fields(DataConfig)):
@@ -194,7 +212,7 @@ EDSR_X2 = "network: {architecture: edsr, scale: 2}\n"
         (EDSR_X2 + "training: {seed: 18446744073709551616}", "the seed is 18446744073709551616, expected 0 to 184467"),
         ("network: {architecture: edsr, scale: 2, n_feats: 4097}", "n_feats is 4097, expected at most 4096"),
         (EDSR_X2 + "data: {data: [a], train: [1-8, all]}", "--train is given 2 times and --data 1 times"),
-        (EDSR_X2 + "data: {rescale: [1.5]}", "rescale is 1.5, expected a factor between 0 and 1"),
+        (EDSR_X2 + "data: {rescale: [1.5]}", "rescale is 1.5, expected a factor from 0.05 to below 1"),
         ("network: {", "line 1: "),
         ("just text", "expected the sections network, training, data. --print-config shows"),
         ("", "expected the sections"),

@@ -14,7 +14,7 @@ import torch
 
 from edsr_runtime.errors import DataError, EdsrError
 from edsr_train.checkpoint import load_network
-from edsr_train.run_folder import RunFolder
+from edsr_train.run_folder import RunFolder, write_text
 from tiny_networks import tiny_edsr
 
 
@@ -235,11 +235,11 @@ def test_a_run_is_finished_when_weights_and_summary_are_those_of_its_end(tmp_pat
     folder = begun(tmp_path / "run")
     assert not folder.is_finished(6)
     folder.save_weights(folder.model_file, tiny_edsr(), {"update": 2})
-    folder.write_text(folder.summary_file, '{"updates": 6}')
+    write_text(folder.summary_file, '{"updates": 6}')
     assert not folder.is_finished(6)  # the weights of a shorter run, which was made longer
     folder.save_weights(folder.model_file, tiny_edsr(), {"update": 6})
     assert folder.is_finished(6)
-    folder.write_text(folder.summary_file, '{"updates": 3}')
+    write_text(folder.summary_file, '{"updates": 3}')
     assert not folder.is_finished(6)
 
 

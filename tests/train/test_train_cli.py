@@ -714,7 +714,66 @@ def test_eval_of_a_published_set_names_where_lr_is_from(tmp_path: Path) -> None:
     result = edsr_train("eval", "--ckpt", tmp_path / "net.pt", "--data", tmp_path / "DIV2K")
     assert result.stdout.splitlines()[0].endswith(f"LR: files of {tmp_path}/DIV2K/DIV2K_valid_LR_bicubic")
     made = edsr_train("eval", "--ckpt", tmp_path / "net.pt", "--data", lr)
-    assert made.exit_code == 2  # an LR folder is no set
+    assert (made.exit_code, "holds the LR pictures of a published set" in made.stderr) == (2, True)
+
+
+def test_a_newer_checkpoint_is_refused_and_not_gone_back_from(tmp_path: Path, photographs: Path) -> None:
+    out = tmp_path / "run"
+    fitted("--data", photographs, "-o", out, *NEW)
+    before, newest = RunFolder(out).checkpoints()
+    content = torch.load(newest, weights_only=True)
+    torch.save({**content, "version": 2}, newest)
+    refused = fit("-o", out, "--resume")
+    sentence = f"error: {newest}: is of version 2 of our format, this program knows 1. Update it\n"
+    assert (refused.exit_code, refused.stderr) == (2, sentence)
+    assert RunFolder(out).checkpoints() == [before, newest]
+
+
+def test_a_log_that_cannot_be_written_to_ends_no_run(tmp_path: Path, photographs: Path) -> None:
+    out = tmp_path / "run"
+    fitted("--data", photographs, "-o", out, *NEW)
+    RunFolder(out).model_file.unlink()  # so that there is something to do
+    newest = RunFolder(out).checkpoints()[-1]
+    newest.unlink()
+    RunFolder(out).log_file.unlink()
+    RunFolder(out).log_file.mkdir()
+    shutil.rmtree(RunFolder(out).board_folder)
+    RunFolder(out).board_folder.touch()
+    result = fitted("-o", out, "--resume")
+    for name in ("log.jsonl", "tensorboard"):
+        (line,) = [line for line in result.stdout.splitlines() if line.startswith(f"{name}: ")]
+        assert line.endswith("The run goes on, with gaps there")
+    assert RunFolder(out).model_file.is_file()
+
+
+def test_a_batch_that_no_memory_holds_is_one_sentence(tmp_path: Path, photographs: Path) -> None:
+    sizes = (*SIZES, "--net", "tail=direct", "--scale", "2", "--patch", "8", "--batch", "1000000000000")
+    refused = fit("--data", photographs, "-o", tmp_path / "run", *sizes)
+    what = "a batch of 1000000000000 patches of 8x8 LR pixels does not fit into memory"
+    assert (refused.exit_code, refused.stderr) == (4, f"error: {what}. Choose a smaller --batch or --patch\n")
+
+
+def test_what_is_said_twice_or_of_nothing_is_refused(tmp_path: Path, photographs: Path) -> None:
+    start = ("--data", photographs, "-o", tmp_path / "run")
+    twice = fit(*start, *NEW, "--net", "scale=3")
+    sentence = "error: --net scale=3: scale is given already, with --scale 2. Leave one of them away\n"
+    assert (twice.exit_code, twice.stderr) == (2, sentence)
+    of_nothing = fit(*start, *NEW, "--init-res-scale", "0.1")
+    sentence = "error: --init-res-scale is of the file of --init, which is not given\n"
+    assert (of_nothing.exit_code, of_nothing.stderr) == (2, sentence)
+    save_checkpoint(tmp_path / "mdsr.pt", MDSR(MDSRConfig((2, 3), 1, 8)))
+    contradicted = fit(*start, "--init", tmp_path / "mdsr.pt", "--scale", "2")
+    assert contradicted.stderr.startswith(f"error: {tmp_path / 'mdsr.pt'}: network: scale is 2, but this network has")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_name_with_a_line_break_leaves_the_configuration_whole(tmp_path: Path, photographs: Path) -> None:
+    start = tmp_path / "two\nlines.pt"
+    save_checkpoint(start, EDSR(EDSRConfig(2, 1, 8, tail="direct")))
+    out = tmp_path / "run"
+    fitted("--data", photographs, "-o", out, "--init", start, *FEW)
+    assert out.joinpath("config.yaml").read_text().startswith(r"# begun with the weights of two\nlines.pt, SHA-256 ")
+    assert "all 6 updates are done already" in fitted("-o", out, "--resume").stdout
 
 
 def test_eval_prints_the_psnr_of_equal_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -807,3 +866,38 @@ def test_half_says_why_a_file_cannot_be_written_and_takes_residual_scaling(tmp_p
     config = load_network(tmp_path / "a.pt").config
     assert isinstance(config, EDSRConfig)
     assert config.res_scale == 0.5
+
+
+def test_an_average_is_the_mean_of_every_weight_and_says_of_what(tmp_path: Path) -> None:
+    networks = [EDSR(EDSRConfig(2, n_resblocks=1, n_feats=8)) for _ in range(3)]
+    ckpts = [tmp_path / f"{name}.pt" for name in "abc"]
+    for ckpt, network in zip(ckpts, networks, strict=True):
+        save_checkpoint(ckpt, network, {"training": {"updates": 3}})
+    asked = [word for ckpt in ckpts for word in ("--ckpt", ckpt)]
+    done = edsr_train("average", *asked, "-o", tmp_path / "mean.safetensors")
+    assert (done.exit_code, done.stdout) == (0, f"{tmp_path / 'mean.safetensors'}: the average of 3 checkpoints\n")
+    loaded = load_network(tmp_path / "mean.safetensors")
+    assert loaded.extra == {"average": [{"file": c.name, "sha256": load_network(c).sha256} for c in ckpts]}
+    for key, value in loaded.network.state_dict().items():
+        mean = sum(network.state_dict()[key].double() for network in networks) / 3
+        assert torch.equal(value, torch.as_tensor(mean).float()), key
+
+    before = (tmp_path / "mean.safetensors").read_bytes()
+    again = edsr_train("average", *asked, "-o", tmp_path / "mean.safetensors")
+    assert (again.exit_code, (tmp_path / "mean.safetensors").read_bytes()) == (2, before)
+    assert edsr_train("average", *asked, "-o", tmp_path / "mean.safetensors", "--overwrite").exit_code == 0
+
+
+def test_only_different_files_of_one_network_are_averaged(tmp_path: Path) -> None:
+    for name, feats in (("a", 8), ("b", 16)):
+        save_checkpoint(tmp_path / f"{name}.pt", EDSR(EDSRConfig(2, n_resblocks=1, n_feats=feats)))
+    a, b, output = tmp_path / "a.pt", tmp_path / "b.pt", ("-o", tmp_path / "mean.pt")
+    for ckpts in (("--ckpt", a), ("--ckpt", a, "--ckpt", a)):
+        refused = edsr_train("average", *ckpts, *output)
+        sentence = "error: average takes two different checkpoints or more: pass --ckpt for each\n"
+        assert (refused.exit_code, refused.stderr) == (2, sentence)
+    other = edsr_train("average", "--ckpt", a, "--ckpt", b, *output)
+    assert other.exit_code == 2
+    assert other.stderr.startswith(f"error: {b}: is edsr (scale 2, n_resblocks 1, n_feats 16, ")
+    assert "only weights of one and the same network can be averaged" in other.stderr
+    assert not (tmp_path / "mean.pt").exists()

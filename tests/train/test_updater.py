@@ -10,6 +10,8 @@ from torch import Tensor
 from edsr_runtime.errors import EnvironmentUnfitError
 from edsr_train.compiling import check_compiler
 from edsr_train.models.branch import SuperResolutionNetwork
+from edsr_train.models.srresnet import SRResNet, SRResNetConfig
+from edsr_train.models.vdsr import VDSR, VDSRConfig
 from edsr_train.processes import Processes
 from edsr_train.tf32 import allow_tf32, is_tf32_allowed, tf32
 from edsr_train.updater import Updater
@@ -239,3 +241,28 @@ def test_a_compiled_network_gets_the_same_update() -> None:
         Updater(network, options(compile=compiled), ALONE).update(0, *batch(2), 2)
     for key, value in networks[0].state_dict().items():
         torch.testing.assert_close(networks[1].state_dict()[key], value, rtol=1e-4, atol=1e-5)
+
+
+def test_muon_trains_a_network_that_has_nothing_but_kernels() -> None:
+    network = VDSR(VDSRConfig((2,), n_layers=3, n_feats=8))
+    updater = Updater(network, options(optimizer="muon"), ALONE)
+    before = copied(network)
+    assert updater.update(0, *batch(2), 2).is_done
+    assert any(not torch.equal(value, before[key]) for key, value in network.state_dict().items())
+    again = Updater(VDSR(VDSRConfig((2,), n_layers=3, n_feats=8)), options(optimizer="muon"), ALONE)
+    again.restore(updater.state())
+    assert set(updater.state()) == {"weights", "muon", "scaler"}
+
+
+def test_a_skipped_update_leaves_the_statistics_of_batch_norm_as_they_were() -> None:
+    network = SRResNet(SRResNetConfig(2, n_resblocks=1, n_feats=8)).train()
+    updater = Updater(network, options(ema=0.9), ALONE)
+    assert updater.update(0, *batch(2), 2).is_done
+    before, delivered = copied(network), copied(updater.delivered)
+    assert any("running_mean" in key and value.any() for key, value in before.items())
+    lr, hr = batch(2)
+    assert not updater.update(1, torch.full_like(lr, torch.inf), hr, 2).is_done
+    for key, value in before.items():
+        assert torch.equal(network.state_dict()[key], value), key
+        assert torch.equal(updater.delivered.state_dict()[key], delivered[key]), key
+    assert updater.update(2, *batch(2), 2).is_done

@@ -185,14 +185,49 @@ class Full:
 def test_a_full_disk_under_a_log_is_said_once_and_ends_nothing(error: Exception, reason: str) -> None:
     said: list[str] = []
     full = Full(error)
-    tolerant = Tolerant(full, "tensorboard", said.append)
+    tolerant = Tolerant(lambda: full, "tensorboard", said.append)
     for update in (1, 2):
         tolerant.updated(Progress(update, 1.0))
         tolerant.recorded(record(update), NETWORK)
     assert said == [f"tensorboard: {reason}. The run goes on, with gaps there"]
     assert full.calls == 4  # there may be room again
     with pytest.raises(ValueError, match="a bug"):
-        Tolerant(Full(ValueError("a bug")), "", said.append).updated(Progress(1, 1.0))
+        Tolerant(lambda: Full(ValueError("a bug")), "", said.append).updated(Progress(1, 1.0))
+
+
+def test_a_log_that_cannot_be_made_is_said_once_and_made_when_it_can_be(tmp_path: Path) -> None:
+    said: list[str] = []
+    place = tmp_path / "later" / "log.jsonl"
+    tolerant = Tolerant(lambda: Journal(place, 0), "log.jsonl", said.append)
+    tolerant.recorded(record(100), NETWORK)
+    assert len(said) == 1
+    assert said[0].endswith("(No such file or directory). The run goes on, with gaps there")
+    place.parent.mkdir()
+    tolerant.recorded(record(200), NETWORK)
+    assert ([line["update"] for line in read_journal(place)], len(said)) == ([200], 1)
+
+
+def test_a_full_disk_at_a_resume_leaves_the_log_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "log.jsonl"
+    journal = Journal(path, 0)
+    for update in (100, 200, 300):
+        journal.recorded(record(update), NETWORK)
+    whole = path.read_bytes()
+
+    def full(file: Path, text: str, **_: object) -> None:
+        file.write_bytes(text.encode()[:50])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(DataError, match=r"log\.jsonl: cannot be written \(No space left on device\)"):
+        Journal(path, 200)
+    assert path.read_bytes() == whole
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_log_that_is_a_folder_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"cannot be read \(Is a directory\)"):
+        read_journal(tmp_path)
 
 
 def test_a_full_disk_under_tensorboard_shows_where_it_is_written_to(tmp_path: Path) -> None:

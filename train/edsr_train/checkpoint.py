@@ -20,7 +20,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from edsr_runtime.errors import CheckpointError
+from edsr_runtime.errors import CheckpointError, CheckpointRefusedError
 from edsr_train.architectures.base import OWN_LAYOUT, Architecture, Layout, show_shape
 from edsr_train.architectures.registry import ARCHITECTURES
 from edsr_train.container import Contents, read_container
@@ -163,7 +163,7 @@ def load_network(path: Path, *, res_scale: float | None = None, scale: int | Non
             _check_res_scale(res_scale)
         return _load(contents, res_scale, scale)
     except CheckpointError as err:
-        raise CheckpointError(f"{path}: {err}") from err
+        raise type(err)(f"{path}: {err}") from err
 
 
 def _load(contents: Contents, res_scale: float | None, scale: int | None) -> LoadedNetwork:
@@ -205,11 +205,13 @@ def _own_description(contents: Contents) -> dict[str, Any] | None:
 def _load_own(contents: Contents, own: dict[str, Any], res_scale: float | None) -> LoadedNetwork:
     version = own.get("version")
     if version != VERSION:
-        raise CheckpointError(f"is of version {version} of our format, this program knows {VERSION}. Update it")
+        raise CheckpointRefusedError(f"is of version {version} of our format, this program knows {VERSION}. Update it")
     architecture = next((known for known in ARCHITECTURES if known.name == own.get("architecture")), None)
     if architecture is None:
         known = ", ".join(known.name for known in ARCHITECTURES)
-        raise CheckpointError(f"holds the network {own.get('architecture')!r}, this program knows {known}. Update it")
+        raise CheckpointRefusedError(
+            f"holds the network {own.get('architecture')!r}, this program knows {known}. Update it"
+        )
     config = config_from_plain(architecture.config_type, own.get("config"))
     tensors = _tensors_only(own.get("state_dict"))
     if architecture.has_res_scale:

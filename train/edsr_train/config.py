@@ -12,6 +12,7 @@ from typing import Any, Literal
 from edsr_runtime.errors import EdsrError
 
 _LEAST_COLLAPSED = 3  # one LR pixel is left
+_LEAST_RESCALE = 0.05  # of a photograph nothing is left that a patch could be cut from
 _LARGEST_SEED = 2**64 - 1  # that PyTorch's generator takes
 
 
@@ -69,7 +70,10 @@ class TrainConfig:
         if self.collapse_tail and self.patch < _LEAST_COLLAPSED:
             raise EdsrError(f"patch is {self.patch}, expected at least {_LEAST_COLLAPSED} with --collapse-tail")
         if not 0 <= self.warmup < self.updates:
-            raise EdsrError(f"warmup is {self.warmup}, expected 0 (off) or fewer than the {self.updates} updates")
+            raise EdsrError(
+                f"warmup is {self.warmup}, expected 0 (off) or fewer than the {self.updates} updates: "
+                "give a smaller --warmup or more --updates"
+            )
         if not 0 <= self.seed <= _LARGEST_SEED:
             raise EdsrError(f"the seed is {self.seed}, expected 0 to {_LARGEST_SEED}")
 
@@ -120,8 +124,8 @@ class DataConfig:
                 "the same order; all takes everything"
             )
         for factor in self.rescale:
-            if not 0 < factor < 1:
-                raise EdsrError(f"rescale is {factor:g}, expected a factor between 0 and 1")
+            if not _LEAST_RESCALE <= factor < 1:
+                raise EdsrError(f"rescale is {factor:g}, expected a factor from {_LEAST_RESCALE:g} to below 1")
 
     def with_absolute_paths(self) -> "DataConfig":
         """The same for another working directory."""

@@ -19,7 +19,7 @@ from typing import IO
 import safetensors
 import torch
 
-from edsr_runtime.errors import CheckpointError
+from edsr_runtime.errors import CheckpointError, CheckpointRefusedError
 from edsr_runtime.printable import printable
 from edsr_train.strangers import HEAD_BYTES, describe_stranger, describe_unknown
 
@@ -72,7 +72,9 @@ def read_container(path: Path) -> Contents:
     try:
         return _read(path)
     except CheckpointError as err:
-        raise CheckpointError(f"{path}: {printable(str(err))}") from err  # names in a stranger's file may be anything
+        raise type(err)(f"{path}: {printable(str(err))}") from err  # names in a stranger's file may be anything
+    except PermissionError as err:
+        raise CheckpointRefusedError(f"{path}: cannot be read ({err.strerror}). Let this user read it") from err
     except OSError as err:
         raise CheckpointError(f"{path}: cannot be read ({err.strerror or err})") from err
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from edsr_runtime.errors import DataError
 from edsr_train.journal import in_json, read_journal
 from edsr_train.run_config import RunConfig
-from edsr_train.run_folder import RunFolder
+from edsr_train.run_folder import RunFolder, write_text
 
 
 def write_curves(log: Path, output: Path) -> None:
@@ -80,7 +80,7 @@ def write_summary(folder: RunFolder, config: RunConfig, done: int, init: Mapping
     """Write ``curves.png`` and ``summary.json``; see ``summarise``."""
     write_curves(folder.log_file, folder.curves_file)
     summary = json.dumps(summarise(folder, config, done, init), indent=2, allow_nan=False)
-    folder.write_text(folder.summary_file, summary + "\n")
+    write_text(folder.summary_file, summary + "\n")
 
 
 def _comparable(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """A whole training run: data, processes, the loop, and what is left in its folder."""
 
 import contextlib
+import json
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from edsr_train.journal import Journal, read_journal
 from edsr_train.loop import Watcher, is_judged_anew, train
 from edsr_train.processes import Processes, check_divisible, is_torchrun, start_processes
 from edsr_train.progress import show_preparation, show_progress
-from edsr_train.run_folder import Mode, RunFolder
+from edsr_train.run_folder import Mode, RunFolder, write_text
 from edsr_train.start import Order, Run, absolute, describe, new_run, resumed_run
 from edsr_train.updater import check_device, check_tail
 from edsr_train.validation import Validation
@@ -136,7 +137,10 @@ def _run(order: Order, folder: RunFolder, goes_on: bool) -> Run:
 def _last_line(run: Run, folder: RunFolder, validation: Validation) -> dict[str, Any] | None:
     """Of the log, if it is on the update that the run goes on from, and on this validation."""
     judged_by = validation.fingerprint if validation else None
-    lines = [line for line in read_journal(folder.log_file) if line["update"] == run.done] if run.due else []
+    lines: list[dict[str, Any]] = []
+    if run.due:
+        with contextlib.suppress(DataError):  # a log that cannot be read ends no run
+            lines = [line for line in read_journal(folder.log_file) if line["update"] == run.done]
     return lines[-1] if lines and lines[-1].get("validation") == judged_by else None
 
 
@@ -170,14 +174,15 @@ def _begin(run: Run, folder: RunFolder) -> None:
     """From here on the folder is this run's."""
     config = absolute(run).config.to_yaml()
     if run.init is not None:
-        config = f"# begun with the weights of {run.init['file']}, SHA-256 {run.init['sha256']}\n{config}"
+        file = json.dumps(run.init["file"])[1:-1]  # on one line, whatever the name has in it
+        config = f"# begun with the weights of {file}, SHA-256 {run.init['sha256']}\n{config}"
     if run.resume is None:
         folder.begin(config)
         return
     folder.clear_partial()
     for damaged in run.damaged:
         folder.set_aside(damaged)
-    folder.write_text(folder.config_file, config)
+    write_text(folder.config_file, config)
 
 
 def _pictures(run: Run, folder: RunFolder, processes: Processes, say: Say) -> tuple[TrainingSet, Validation]:
@@ -209,7 +214,7 @@ def _pictures(run: Run, folder: RunFolder, processes: Processes, say: Say) -> tu
         except UnusablePicturesError as err:
             if not (err.is_cut and processes.is_first):
                 raise
-            folder.write_text(folder.problems_file, "\n".join(err.problems) + "\n")
+            write_text(folder.problems_file, "\n".join(err.problems) + "\n")
             raise DataError(f"{err}; all of them are in {folder.problems_file}") from err
     _check_agreement("other pictures", data.fingerprint, processes)
     validation = Validation(pairs, PROTOCOLS[config.protocol])
@@ -287,11 +292,13 @@ def _watchers(
         return
     from edsr_train.board import Board
 
-    board = Board(folder.board_folder, run.told, validation)
-    journal = Journal(folder.log_file, run.told)
-    with contextlib.closing(board), show_progress(run.config.training, run.done, say) as display:
+    with contextlib.ExitStack() as stack, show_progress(run.config.training, run.done, say) as display:
         yield (
-            Tolerant(display, "the terminal", say),
-            Tolerant(journal, folder.log_file.name, say),
-            Tolerant(board, folder.board_folder.name, say),
+            Tolerant(lambda: display, "the terminal", say),
+            Tolerant(lambda: Journal(folder.log_file, run.told), folder.log_file.name, say),
+            Tolerant(
+                lambda: stack.enter_context(contextlib.closing(Board(folder.board_folder, run.told, validation))),
+                folder.board_folder.name,
+                say,
+            ),
         )

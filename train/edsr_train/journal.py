@@ -10,6 +10,7 @@ from typing import Any
 from edsr_runtime.errors import DataError
 from edsr_train.loop import Progress, Record
 from edsr_train.models.branch import SuperResolutionNetwork
+from edsr_train.run_folder import write_text
 
 
 class Journal:
@@ -19,11 +20,11 @@ class Journal:
         """Go on with the log in ``path``; what it says of updates after ``done`` is dropped, it will be said again.
 
         Raises:
-            DataError: the log cannot be written to.
+            DataError: the log cannot be read or written to.
         """
         self._path = path
         kept = [line for line in read_journal(path) if line["update"] <= done]
-        self._write("".join(map(_as_line, kept)), "w")
+        write_text(path, "".join(map(_as_line, kept)))
 
     def updated(self, _: Progress) -> None:
         """Nothing: the log has stretches of updates."""
@@ -31,22 +32,27 @@ class Journal:
     def recorded(self, record: Record, _: SuperResolutionNetwork) -> None:
         """Add a line; DataError if the disk is full."""
         psnr = None if record.psnr is None else {f"x{scale}": in_json(value) for scale, value in record.psnr.items()}
-        self._write(_as_line({**asdict(record), "psnr": psnr}), "a")
-
-    def _write(self, text: str, mode: str) -> None:
         try:
-            with self._path.open(mode, encoding="utf-8") as file:
-                file.write(text)
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(_as_line({**asdict(record), "psnr": psnr}))
         except OSError as err:
             raise DataError(f"{self._path}: cannot be written ({err.strerror})") from err
 
 
 def read_journal(path: Path) -> list[dict[str, Any]]:
-    """The lines of a log, the oldest first; none if there is no such file. What is no line of a log is left out."""
-    if not path.exists():
+    """The lines of a log, the oldest first; none if there is no such file. What is no line of a log is left out.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    try:
+        whole = path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
         return []
+    except OSError as err:
+        raise DataError(f"{path}: cannot be read ({err.strerror})") from err
     lines = []
-    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for text in whole.splitlines():
         try:
             line = json.loads(text)
             if type(line["update"]) is not int:

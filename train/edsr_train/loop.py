@@ -13,6 +13,7 @@ from edsr_runtime.errors import CheckpointError, DataError, NumericalError
 from edsr_train.config import TrainConfig
 from edsr_train.data.batches import batches
 from edsr_train.data.training_set import TrainingSet
+from edsr_train.memory import memory_for
 from edsr_train.models.branch import SuperResolutionNetwork
 from edsr_train.processes import Processes, check_divisible
 from edsr_train.random_state import random_state, set_random_state
@@ -187,10 +188,12 @@ def train(
         data.plan(config.seed, update, config.batch).part(processes.rank, processes.world)
         for update in range(start, config.updates)
     )
+    what = f"a batch of {config.batch} patches of {config.patch}x{config.patch} LR pixels"
     with closing(batches(data, plans)) as supply:
         for update in range(start, config.updates):
             began = time.monotonic()
-            batch = next(supply)
+            with memory_for(what, "Choose a smaller --batch or --patch"):
+                batch = next(supply)
             step = updater.update(update, batch.lr, batch.hr, batch.scale)
             window.add(step, time.monotonic() - began)
             if step.is_done:

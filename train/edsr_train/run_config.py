@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 import json
 import math
+import re
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -64,7 +65,7 @@ class RunConfig:
             lines.append(f"{section}:")
             for name, value in values.items():
                 text = f"  # {texts[name]}" if section != "network" else ""
-                lines.append(f"  {name}: {json.dumps(value)}{text}")
+                lines.append(f"  {name}: {_as_yaml(value)}{text}")
         return "\n".join(lines) + "\n"
 
 
@@ -79,7 +80,7 @@ def read_base(name_or_file: str) -> Plain:
         network = {"architecture": recipe.architecture, **recipe.network}
         return {"network": network, "training": dataclasses.asdict(recipe.training), "data": {}}
     path = path_of(name_or_file)
-    if not path.is_file():
+    if path.is_dir() or not path.exists():  # a pipe is fine
         raise EdsrError(f"--config {name_or_file}: neither a file nor one of {', '.join(RECIPES)}")
     return _read_yaml(path)
 
@@ -150,6 +151,18 @@ def _dataclass_from(config_type: Any, plain: Mapping[str, Any], where: str) -> A
     if missing:
         raise EdsrError(f"{where}: {', '.join(missing)} must be given")
     return config_type(**values)
+
+
+def _as_yaml(value: Any) -> str:
+    """YAML on one line of ASCII: JSON, but for characters that it writes as two halves, which YAML does not join."""
+
+    def joined(match: re.Match[str]) -> str:
+        if match[1] is None:
+            return match[0]
+        character: str = json.loads(f'"{match[1]}"')
+        return f"\\U{ord(character):08x}"
+
+    return re.sub(r"(\\ud[89ab]..\\ud[c-f]..)|\\.", joined, json.dumps(value))
 
 
 def _as_meant(value: Any, hint: Any) -> Any:

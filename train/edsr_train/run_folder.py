@@ -165,7 +165,7 @@ class RunFolder:
         for events in self.board_folder.glob("events.*"):
             events.unlink()
         self.clear_partial()
-        self.write_text(self.config_file, config_yaml)
+        write_text(self.config_file, config_yaml)
 
     def clear_partial(self) -> None:
         """Remove files that a killed process was writing."""
@@ -213,16 +213,17 @@ class RunFolder:
         except (OSError, RuntimeError) as err:
             raise DataError(f"{path}: cannot be written ({_reason(err)})") from err
 
-    def write_text(self, path: Path, text: str) -> None:
-        """Write a file of the run, whole or not at all."""
-        partial = path.with_name(f".{path.name}.partial")
-        try:
-            partial.write_text(text, encoding="utf-8")
-            partial.replace(path)
-        except OSError as err:
-            raise DataError(f"{path}: cannot be written ({err.strerror})") from err
-        finally:
-            partial.unlink(missing_ok=True)
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file of a run, whole or not at all; DataError if it cannot be."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError as err:
+        raise DataError(f"{path}: cannot be written ({err.strerror})") from err
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _reason(err: OSError | RuntimeError) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from edsr_runtime.errors import CheckpointError, EdsrError, EnvironmentUnfitError
+from edsr_runtime.errors import CheckpointError, CheckpointRefusedError, EdsrError, EnvironmentUnfitError
 from edsr_train.checkpoint import LoadedNetwork, load_network
 from edsr_train.config import DataConfig
 from edsr_train.memory import machine_memory, memory_for
@@ -85,11 +85,13 @@ def new_run(
         EdsrError: something that the configuration cannot be, sizes that contradict ``init``, or a network that is too
             large for this machine.
     """
+    if init is None and init_res_scale is not None:
+        raise EdsrError("--init-res-scale is of the file of --init, which is not given")
     start = None if init is None else _load_init(init, init_res_scale)
     base = read_base(config or DEFAULT_RECIPE)
     if start is not None and config is None:
         base["network"] = {"architecture": start.architecture, **vars(start.config)}
-    described = parse(with_asked(base, asked), config or DEFAULT_RECIPE)
+    described = parse(with_asked(base, asked), config or (DEFAULT_RECIPE if init is None else str(init)))
     _refuse_too_large(described)
     torch.manual_seed(described.training.seed)
     network: SuperResolutionNetwork = described.architecture.network_type(described.network)
@@ -146,6 +148,8 @@ def _newest_whole(folder: RunFolder) -> tuple[LoadedNetwork, Path, tuple[Path, .
     for file in reversed(folder.checkpoints()):
         try:
             return load_network(file), file, tuple(damaged), tuple(notes)
+        except CheckpointRefusedError:
+            raise  # which would lose updates, where only permissions or the program are wrong
         except CheckpointError as err:
             damaged.append(file)
             notes.append(f"{err}. Going on from the checkpoint before it")

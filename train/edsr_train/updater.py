@@ -101,6 +101,7 @@ class Updater:
         if config.channels_last:
             lr = lr.contiguous(memory_format=torch.channels_last)
         dtype = _AUTOCAST[config.precision]
+        before = [buffer.clone() for buffer in self._network.buffers()]  # batch norm's, which a forward pass changes
         with tf32(config.precision == "tf32"):
             with torch.autocast(lr.device.type, dtype, enabled=dtype is not None):
                 sr = self._forward(lr, scale)
@@ -121,8 +122,11 @@ class Updater:
             for optimizer in self._optimizers.values():
                 self._scaler.step(optimizer)
             self._average(number)
-        elif self._scaler.is_enabled():
-            is_rescaled = math.isfinite(mean_loss) and self._scaler.get_scale() > _SMALLEST_SCALE
+        else:
+            for buffer, kept in zip(self._network.buffers(), before, strict=True):
+                buffer.copy_(kept)
+            if self._scaler.is_enabled():
+                is_rescaled = math.isfinite(mean_loss) and self._scaler.get_scale() > _SMALLEST_SCALE
         self._scaler.update()
         return Step(mean_loss, is_finite, is_rescaled)
 
@@ -172,11 +176,13 @@ def _optimizers(trained: Sequence[nn.Parameter], config: TrainConfig) -> dict[st
     """By their name in a checkpoint: Adam for everything, or Muon for kernels and Adam for what is left."""
     kernels = [p for p in trained if p.ndim == _KERNEL_DIMENSIONS and config.optimizer == "muon"]
     others = [p for p in trained if not any(p is kernel for kernel in kernels)]
-    adam = torch.optim.Adam(others, lr=config.lr, betas=(0.9, 0.999), eps=1e-8, fused=True)
-    if not kernels:
-        return {"optimizer": adam}
-    dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
-    return {"optimizer": adam, "muon": Muon(kernels, config.lr, dtype=dtype)}
+    optimizers: dict[str, torch.optim.Optimizer] = {}
+    if others:  # VDSR has nothing but kernels
+        optimizers["optimizer"] = torch.optim.Adam(others, lr=config.lr, betas=(0.9, 0.999), eps=1e-8, fused=True)
+    if kernels:
+        dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
+        optimizers["muon"] = Muon(kernels, config.lr, dtype=dtype)
+    return optimizers
 
 
 def _inner(hr: Tensor, sr: Tensor) -> Tensor:

@@ -3,10 +3,13 @@
 The prefix is empty in benchmark sets (``Set5/HR``), else it names set and part: ``DIV2K_train_``, ``Flickr2K_``.
 """
 
+import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from edsr_runtime.errors import DataError
 
 _HR_NAME = re.compile(r"((?:.*_)?)HR")
 _LR_NAME = re.compile(r"(?:.*_)?LR_[^_]+")
@@ -55,6 +58,21 @@ def hr_folders(folder: Path) -> list[HrFolder]:
     candidates = [folder] if _HR_NAME.fullmatch(folder.name) else sorted(folder.iterdir())
     named = [(path, _HR_NAME.fullmatch(path.name)) for path in candidates if not path.name.startswith(".")]
     return [HrFolder(path, found[1]) for path, found in named if found and path.is_dir()]
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """All files in a folder and below, in any order; hidden ones and links to folders are left out.
+
+    Raises:
+        DataError: a folder cannot be read.
+    """
+
+    def refuse(err: OSError) -> None:
+        raise DataError(f"{err.filename}: cannot be read ({err.strerror}). Let this user read it, or move it away")
+
+    for place, folders, files in os.walk(folder, onerror=refuse):
+        folders[:] = (name for name in folders if not name.startswith("."))
+        yield from (Path(place, name) for name in files if not name.startswith("."))
 
 
 def set_folder_among(files: Iterable[Path], below: Path) -> Path | None:

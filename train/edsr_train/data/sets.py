@@ -6,7 +6,7 @@ from itertools import islice
 from pathlib import Path
 
 from edsr_runtime.errors import DataError
-from edsr_train.data.layout import HrFolder, hr_folders, set_folder_among
+from edsr_train.data.layout import HrFolder, files_below, hr_folders, set_folder_among
 from edsr_train.data.left_out import left_out
 from edsr_train.data.pictures import (
     SUFFIXES,
@@ -128,6 +128,8 @@ def benchmark_sources(folder: Path, scale: int, problems: list[str] | None = Non
     files = sorted(file for file in folder.iterdir() if is_picture(file) and not file.is_dir())
     if not files:
         raise _no_pictures(folder)
+    if set_folder_among(files, folder) is not None:
+        raise DataError(f"{folder}: holds the LR pictures of a published set. Name the set, or its HR folder")
     return [Source(file.stem, file, root=folder) for file in files]
 
 
@@ -190,6 +192,9 @@ def _read(file: Path, problems: list[str]) -> Pixels | None:
 
 def _pair(source: Source, scale: int, hr: Pixels | None) -> Pair | None:
     """None where HR cannot be read, or LR is known to be missing; what there is of them was looked at."""
+    if hr is not None and min(hr.shape[:2]) < scale:
+        height, width = hr.shape[:2]
+        raise DataError(f"{source.hr}: is {height}x{width} pixels (HxW), expected at least {scale} on each side")
     if source.track == MADE:
         return None if hr is None else make_pair(hr, scale, source.name)
     if scale not in source.lr:
@@ -230,8 +235,7 @@ def _photographs(folder: Path, default_part: str, select: Selection) -> dict[HrF
 
 
 def _pictures_below(folder: Path) -> list[Path]:
-    files = (file for file in folder.rglob("*") if is_picture(file) and not file.is_dir())
-    return sorted(file for file in files if not any(p.startswith(".") for p in file.relative_to(folder).parts))
+    return sorted(file for file in files_below(folder) if is_picture(file))
 
 
 def _select(folder: Path, files_of: dict[HrFolder, list[Path]], select: Selection) -> dict[HrFolder, list[Path]]:

@@ -82,7 +82,7 @@ def stamp(file: Path) -> Stamp:
         status = file.stat()
     except OSError:
         return file.name, -1, -1  # equal to none that is stored: reading it will say what is wrong
-    return file.name, status.st_size, status.st_mtime_ns
+    return file.name, status.st_size, status.st_ctime_ns  # copying may keep the time of the last change of its contents
 
 
 def open_collection(cache: Path, collection: Collection, report: Report) -> tuple[PixelFile, str | None]:
