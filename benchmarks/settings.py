@@ -53,6 +53,8 @@ class Settings:
     quality_sets: tuple[str, ...] | None = None
     """Names of folders; None: all that are there."""
     quality_scales: tuple[int, ...] = (2, 3, 4)
+    quality_unshipped: bool = True
+    """Whether our checkpoints that do not come with the package are measured too."""
     quality_foreign: bool = True
     """Whether weights of others are measured too, and not our models alone."""
     quality_side: int | None = None
@@ -164,6 +166,7 @@ def quick_settings() -> Settings:
         offline_scale=4,
         quality_sets=("Set5",),
         quality_scales=(4,),
+        quality_unshipped=False,
         quality_foreign=False,
         scaling_megapixels=(0.05, 0.1, 0.25),
         scaling_tiles=(64, 128, 256),
@@ -196,6 +199,7 @@ def smoke_settings(rounds: int = 2) -> Settings:
             offline_pictures=2,
             warm_up=1,
             quality_sets=("Set5",),
+            quality_unshipped=False,
             quality_side=48,
             quality_pictures=2,
             quality_peer_sets=(),

@@ -201,7 +201,8 @@ def _models(context: Context, data: Path) -> Iterator[_Model]:
         sources.add(checkpoint)
         if shipped.scale in scales:
             yield _of_checkpoint(context.models, checkpoint, None, shipped.scale, shipped.path)
-    for checkpoint in sorted(set(CHECKPOINTS.glob("*.safetensors")) - sources):
+    unshipped = set(CHECKPOINTS.glob("*.safetensors")) - sources if context.settings.quality_unshipped else set()
+    for checkpoint in sorted(unshipped):
         for scale in load_network(checkpoint).network.scales:
             if scale in scales:
                 yield _of_checkpoint(context.models, checkpoint, None, scale)

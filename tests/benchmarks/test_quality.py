@@ -156,7 +156,6 @@ def test_peers_are_scored_and_compared_as_our_forms_are(
     )
     model = next(model for model in shipped_models() if model.path.stem == "edsr-small_x4")
     monkeypatch.setattr(measure, "shipped_models", lambda: [model])
-    monkeypatch.setattr(measure, "CHECKPOINTS", tmp_path)
     monkeypatch.setattr(measure, "_FORMS", (OPENVINO_FP32, ONNXRUNTIME))
     with_peers, without = measure.measure(quality_context(tmp_path, data_root, settings)).cases
     rows = {row.name: row for row in with_peers.rows}
@@ -189,6 +188,9 @@ def test_our_checkpoints_that_do_not_ship_are_measured_at_all_their_scales(
     monkeypatch.setattr(measure, "shipped_models", lambda: [shipped])
     (tmp_path / "made").mkdir()
     settings = dataclasses.replace(smoke_settings(), quality_scales=(2, 4), quality_foreign=False)
+    without = quality_context(tmp_path / "made", None, settings)
+    assert [m.name for m in measure._models(without, tmp_path)] == ["edsr-small_x4"]
+    settings = dataclasses.replace(settings, quality_unshipped=True)
     models = list(measure._models(quality_context(tmp_path / "made", None, settings), tmp_path))
     assert [(m.name, m.scale, m.is_shipped) for m in models] == [
         ("edsr-small_x4", 4, True),

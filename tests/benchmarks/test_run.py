@@ -198,7 +198,6 @@ def test_quality_on_real_weights(tmp_path: Path, data_root: Path, monkeypatch: p
     shipped = ["edsr-baseline_x3", "edsr-small_x2"]  # the others take their time and differ in nothing
     some = [model for model in shipped_models() if model.path.stem in shipped]
     monkeypatch.setattr("benchmarks.quality.measure.shipped_models", lambda: some)
-    monkeypatch.setattr("benchmarks.quality.measure.CHECKPOINTS", tmp_path)  # nothing that does not ship
     section = measured(tmp_path, "quality", data=data_root)["results"]["quality"]
     assert [case["model"] for case in section["cases"]] == [*shipped, "edsr_r5f64_x2", "edsr_r8f32_x4"]
     for case in section["cases"]:
